@@ -1,1 +1,60 @@
-//! Words shared by all of Adjutant.
+//! The words every part of Adjutant shares: ids, the run state machine, messages, events, errors with
+//! retry advice, the [`Agent`] trait and its [`RunContext`], and the clock.
+//!
+//! Nothing here does I/O or names a runtime, an engine or a protocol.
+//!
+//! ```
+//! use adjutant_core::{RunId, RunState, Transition};
+//!
+//! let run = RunId::new();
+//! assert!(run.to_string().starts_with("run_"));
+//! let state = RunState::Pending.apply(Transition::Claimed)?;
+//! assert_eq!(state, RunState::Running);
+//! # Ok::<(), adjutant_core::IllegalTransition>(())
+//! ```
+
+mod ids;
+mod json;
+mod time;
+
+mod state;
+
+mod message;
+mod usage;
+
+mod failure;
+mod retry;
+
+mod event;
+mod event_type;
+
+mod step;
+
+mod run;
+
+mod agent;
+mod context;
+mod host;
+mod registry;
+
+mod error;
+
+pub use crate::{
+    agent::{Agent, AgentError, AgentFn, AgentKey},
+    context::{ApprovalRequest, Decision, Delegate, RunContext, StepBuilder},
+    error::{Error, ErrorCode, Result, RetryAdvice},
+    event::{Event, NewEvent, Visibility},
+    event_type::EventType,
+    failure::ErrorInfo,
+    host::{ChildOutcome, FailurePolicy, HostStep, RunHost, StepBody},
+    ids::{ConversationId, ParseIdError, RunId, WorkerId},
+    json::{Fingerprint, Json},
+    message::{Content, ContentPart, Message, Role, ToolCall},
+    registry::AgentRegistry,
+    retry::RetryPolicy,
+    run::{Artifact, Outcome, RunInput, RunResult},
+    state::{IllegalTransition, RunState, Transition},
+    step::{StepKind, StepOutcome, StepRecord},
+    time::{Clock, SystemClock, Timestamp},
+    usage::Usage,
+};
