@@ -215,7 +215,6 @@ impl RunContext {
     }
 
     /// A step with an input, retries or a timeout.
-    #[must_use]
     pub fn step_builder(&self, name: &str) -> StepBuilder<'_> {
         StepBuilder {
             host: &*self.host,

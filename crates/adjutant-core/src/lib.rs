@@ -15,6 +15,7 @@
 
 mod ids;
 mod json;
+mod limits;
 mod time;
 
 mod state;
@@ -49,6 +50,7 @@ pub use crate::{
     host::{ChildOutcome, FailurePolicy, HostStep, RunHost, StepBody},
     ids::{ConversationId, ParseIdError, RunId, WorkerId},
     json::{Fingerprint, Json},
+    limits::Limits,
     message::{Content, ContentPart, Message, Role, ToolCall},
     registry::AgentRegistry,
     retry::RetryPolicy,

@@ -1,0 +1,139 @@
+//! The store's contract: one atomic commit over queue, state and events.
+
+use std::path::Path;
+
+use adjutant_core::{Json, Limits, NewEvent, Result, RunId, RunState, StepRecord};
+use adjutant_events::EventBus;
+use adjutant_queue::{Disposition, Lease, NewRun, RunQueue, Submitted};
+use adjutant_state::StateStore;
+use async_trait::async_trait;
+use serde::Serialize;
+
+/// One durable change on behalf of a lease holder.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Records a step; see [`adjutant_state::StateWrite::Step`].
+    Step(StepRecord),
+    /// Saves a checkpoint.
+    Checkpoint(Json),
+    /// Appends an event.
+    Event(NewEvent),
+    /// Queues a child run. Its `parent` must name the committing run. A child with an id that is there
+    /// already is left as it is, so that a repeated commit spawns nothing twice.
+    Spawn(Box<NewRun>),
+    /// Takes the signal with this number out of the run's mailbox. One that is gone already is a conflict.
+    TakeSignal(u64),
+    /// Cancels the children of this fan-out that have not ended.
+    CancelGroup {
+        /// The fan-out.
+        group: std::sync::Arc<str>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Everything a lease holder changes at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// On whose behalf.
+    pub lease: Lease,
+    /// What to write, in order.
+    pub ops: Vec<Op>,
+    /// What becomes of the run afterwards; `None` keeps the lease.
+    pub end: Option<Disposition>,
+}
+
+/// The answer to a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The number of the run's latest event.
+    pub last_seq: u64,
+    /// The number of the run's latest checkpoint, 0 for none.
+    pub checkpoint: u64,
+    /// The run's state after the commit.
+    pub state: RunState,
+}
+
+/// A new run made from an old one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fork {
+    /// The run to copy history from.
+    pub source: RunId,
+    /// The new run; its `origin` says what it is.
+    pub run: NewRun,
+    /// How many of the source's recorded steps to take over, from the first; `None` takes all completed
+    /// steps and the latest checkpoint.
+    pub steps: Option<usize>,
+}
+
+/// What a check of a store found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Each check by name, with `None` when it passed and the problem when it did not.
+    pub checks: Vec<(String, Option<String>)>,
+}
+
+impl CheckReport {
+    /// Whether every check passed.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.checks.iter().all(|(_, problem)| problem.is_none())
+    }
+}
+
+/// What a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreInfo {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// Where the data is, without secrets.
+    pub location: String,
+    /// What an acknowledged write survives.
+    pub durability: String,
+    /// The schema's version, where there is one.
+    pub schema: Option<i64>,
+}
+
+/// Queue, state and events of one database behind one atomic commit. Contract, beyond its parts':
+///
+/// - A commit is written whole or not at all, and checked against the run's current lease in the same
+///   transaction: a stale holder gets [`LeaseLost`](adjutant_core::Error::LeaseLost) and changes nothing.
+/// - State, outcome, journal, checkpoint and events of a run therefore never disagree.
+/// - Every change of a run's state appends the event that tells of it, in the same transaction.
+/// - The end of a child and the waking of its parent are one transaction.
+#[async_trait]
+pub trait Store: RunQueue + StateStore + EventBus {
+    /// Writes on behalf of a lease holder. Durable when it returns.
+    ///
+    /// # Errors
+    /// `LeaseLost`, `Conflict`, `TooLarge`, or the engine's.
+    async fn commit(&self, commit: Commit) -> Result<Committed>;
+
+    /// Queues a new run that starts with recorded steps of another one.
+    ///
+    /// # Errors
+    /// `RunNotFound`, what `submit` answers, or the engine's.
+    async fn fork(&self, fork: Fork) -> Result<Submitted>;
+
+    /// What this store is.
+    fn info(&self) -> StoreInfo;
+
+    /// What it takes at most.
+    fn limits(&self) -> Limits;
+
+    /// Looks for damage.
+    ///
+    /// # Errors
+    /// When the check itself cannot be done.
+    async fn check(&self) -> Result<CheckReport>;
+
+    /// Copies the store, as of one point in time, to a new file while it is in use.
+    ///
+    /// # Errors
+    /// `Invalid` when the engine has no such copy or the file exists; or the engine's.
+    async fn backup(&self, to: &Path) -> Result<()>;
+
+    /// Finishes what has been accepted and lets go of files and connections. Calls after it fail with
+    /// [`Closed`](adjutant_core::Error::Closed).
+    async fn close(&self);
+}
