@@ -1,1 +1,67 @@
-//! adjutant-wire
+//! The agent wire: what Adjutant's runtime (the *host*) and an agent process say to each other.
+//!
+//! JSON-RPC 2.0, one object a line, usually over the process's stdin and stdout. Either side may send requests. This
+//! crate holds the words and the framing, and does no I/O: the host's side lives in `adjutant-process`, the agent's in
+//! `adjutant-agent`. The reference for people who write an agent in another language is `docs/reference/agent-wire.md`.
+//!
+//! ```
+//! use adjutant_wire::{Decoder, Frame, HealthCheck, Message, Request, encode};
+//!
+//! let line = encode(&Message::from(Request::call(7, &HealthCheck {})?));
+//! let mut decoder = Decoder::default();
+//! decoder.push(line.as_bytes());
+//! assert!(matches!(decoder.next_frame(), Some(Frame::Message(Message::Request(_)))));
+//! # Ok::<(), adjutant_wire::Error>(())
+//! ```
+//!
+//! A message's type says its method and its answer: see [`Call`] and [`Notice`]. What arrives is read into one of
+//! [`AgentRequest`], [`AgentNotice`], [`HostRequest`] and [`HostNotice`], which also make the right refusal for a
+//! method they do not know.
+
+mod codec;
+mod envelope; // JSON-RPC
+mod fault; // the error codes
+mod method; // the names // lines
+
+mod checkpoint;
+mod content; // messages, outputs, failures: what several methods carry
+mod control;
+mod initialize;
+mod routed;
+mod run;
+mod step;
+mod wait;
+
+mod dispatch; // from a method and its params to a typed message
+mod error;
+pub mod exec;
+
+pub use crate::{
+    checkpoint::{Checkpoint, CheckpointLoad, CheckpointSave, CheckpointSaved},
+    codec::{DEFAULT_MAX_LINE_BYTES, Decoder, Frame, MAX_GARBAGE_LINES, encode},
+    content::{
+        AgentFailure, Content, Empty, RunInput, RunMessage, RunOutput, RunScope, TokenUsage,
+    },
+    control::{
+        CancelRequest, HealthAnswer, HealthCheck, HealthStatus, Log, LogLevel, RunHealth, Shutdown,
+    },
+    dispatch::{AgentNotice, AgentRequest, Call, HostNotice, HostRequest, Notice},
+    envelope::{Message, Notification, Outcome, Request, RequestId, Response},
+    error::{Error, Result},
+    fault::{ErrorCode, ErrorData, RpcError},
+    initialize::{
+        AgentCapabilities, AgentDescription, CheckpointAbility, Endpoints, HostCapabilities, Info,
+        Initialize, Initialized, Instance, Limits, LlmAbility, PROTOCOL_VERSION,
+    },
+    method::Method,
+    routed::{
+        GeneratedMessage, InputAction, InputAnswer, InputKind, InputRequest, LlmAnswer,
+        LlmGenerate, ToolAnswer, ToolDescription, ToolsCall, ToolsList, ToolsPage,
+    },
+    run::{RunBudget, RunCancel, RunEvent, RunHeartbeat, RunResult, RunStart, StopReason},
+    step::{StepBegin, StepDecision, StepEnd, StepTries},
+    wait::{
+        Child, ChildResult, ChildStatus, Delegate, Delegated, FailurePolicy, Signal, SignalWait,
+        Sleep,
+    },
+};
