@@ -34,7 +34,7 @@ pub struct RunRecord {
     pub agent: AgentKey,
     /// Where it stands.
     pub state: RunState,
-    /// Why it stands there, in a word or two.
+    /// Why it stands there, in a word or two; for a running run: why it had to be claimed again.
     pub reason: Option<String>,
     /// Higher goes first.
     pub priority: i32,
@@ -240,7 +240,6 @@ impl RunRecord {
             expires_at: now + ttl,
         });
         self.started_at.get_or_insert(now);
-        self.reason = None;
         let mut effects = Effects::default();
         effects.event(
             EventType::RunStarted,

@@ -1,0 +1,285 @@
+//! The executor's side of a run context.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use adjutant_core::{
+    AgentError, AgentKey, ApprovalRequest, ChildOutcome, ConversationId, Decision, Delegate, Error,
+    EventType, HostStep, Json, NewEvent, Result, RunHost, RunId, RunInput, StepBody, Timestamp,
+};
+use adjutant_queue::{Claimed, Lease, Payload, RunRecord, Wait, WakeOn};
+use adjutant_state::History;
+use adjutant_store::{Commit, Committed, Op};
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::{
+    control::{CANCEL, Control, LOST},
+    journal::Journal,
+    shared::Shared,
+};
+
+/// One attempt's host.
+pub(crate) struct Host {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) lease: Lease,
+    pub(crate) run: RunRecord,
+    payload: Payload,
+    inner: Mutex<Inner>,
+    /// Steps whose body is being executed or recorded.
+    busy: AtomicUsize,
+    checkpoints: AtomicU64,
+}
+
+struct Inner {
+    journal: Journal,
+    state: Option<Json>,
+    /// Writes that go along with the next commit, since nothing has to wait for them alone.
+    pending: Vec<Op>,
+    /// What the agent waits for; more than one when it waits for several things at once.
+    waits: Vec<(u64, Vec<WakeOn>, bool)>,
+    next_wait: u64,
+}
+
+impl Host {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        control: Arc<Control>,
+        claimed: Claimed,
+        history: History,
+    ) -> Self {
+        let state = history
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| checkpoint.state.clone());
+        let inner = Inner {
+            state,
+            journal: Journal::new(history, claimed.signals),
+            pending: Vec::new(),
+            waits: Vec::new(),
+            next_wait: 0,
+        };
+        Self {
+            shared,
+            control,
+            lease: claimed.lease,
+            checkpoints: AtomicU64::new(claimed.run.checkpoint),
+            run: claimed.run,
+            payload: claimed.payload,
+            inner: Mutex::new(inner),
+            busy: AtomicUsize::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn journal<T>(&self, look: impl FnOnce(&mut Journal) -> T) -> T {
+        look(&mut self.lock().journal)
+    }
+
+    /// Leaves a write to the next commit.
+    pub(crate) fn defer(&self, op: Op) {
+        self.lock().pending.push(op);
+    }
+
+    pub(crate) fn take_pending(&self) -> Vec<Op> {
+        std::mem::take(&mut self.lock().pending)
+    }
+
+    /// Commits what is pending and `ops`.
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed> {
+        let mut all = self.take_pending();
+        all.extend(ops);
+        let commit = Commit {
+            lease: self.lease,
+            ops: all,
+            end: None,
+        };
+        let committed = self.shared.store.commit(commit).await;
+        if matches!(committed, Err(Error::LeaseLost { .. })) {
+            self.control.set(LOST);
+        }
+        committed
+    }
+
+    pub(crate) async fn flush(&self) -> Result<()> {
+        if self.lock().pending.is_empty() {
+            return Ok(());
+        }
+        self.commit(Vec::new()).await.map(drop)
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// Keeps the run from being suspended while the guard lives.
+    pub(crate) fn work(&self) -> Working<'_> {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Working(self)
+    }
+
+    /// What the agent waits for, all in one, if it waits.
+    pub(crate) fn waiting(&self) -> Option<Wait> {
+        let inner = self.lock();
+        if inner.waits.is_empty() {
+            return None;
+        }
+        let wake_on = inner
+            .waits
+            .iter()
+            .flat_map(|(_, on, _)| on.iter().cloned())
+            .collect();
+        let input_required = inner.waits.iter().any(|(_, _, person)| *person);
+        Some(Wait {
+            wake_on,
+            input_required,
+        })
+    }
+
+    /// Waits until one of the conditions holds. It never returns: the run is suspended, and a later
+    /// attempt comes back to the same line and finds what it waited for.
+    pub(crate) async fn park(
+        &self,
+        wake_on: Vec<WakeOn>,
+        input_required: bool,
+    ) -> Result<std::convert::Infallible> {
+        let parked = {
+            let mut inner = self.lock();
+            inner.next_wait += 1;
+            let id = inner.next_wait;
+            inner.waits.push((id, wake_on, input_required));
+            Parked { host: self, id }
+        };
+        // Children and questions must not have to wait for a sibling branch that is busy.
+        if self.is_busy() {
+            self.flush().await?;
+        }
+        self.control.nudge();
+        std::future::pending::<()>().await;
+        drop(parked);
+        Err(Error::Closed)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+}
+
+/// A wait that is given up when its future is dropped, as in a race that something else won.
+struct Parked<'a> {
+    host: &'a Host,
+    id: u64,
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.host.lock().waits.retain(|(id, ..)| *id != self.id);
+    }
+}
+
+/// Work under way.
+pub(crate) struct Working<'a>(&'a Host);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.control.nudge();
+        }
+    }
+}
+
+#[async_trait]
+impl RunHost for Host {
+    fn run_id(&self) -> RunId {
+        self.run.id
+    }
+
+    fn agent(&self) -> &AgentKey {
+        &self.run.agent
+    }
+
+    fn attempt(&self) -> u32 {
+        self.run.attempt
+    }
+
+    fn epoch(&self) -> u64 {
+        self.lease.epoch
+    }
+
+    fn input(&self) -> &Json {
+        &self.payload.input
+    }
+
+    fn metadata(&self) -> &Json {
+        &self.payload.metadata
+    }
+
+    fn conversation_id(&self) -> Option<ConversationId> {
+        self.payload.input.to::<RunInput>().ok()?.conversation_id
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.control.has(CANCEL)
+    }
+
+    async fn cancellation(&self) {
+        self.control.wait_for(CANCEL).await;
+    }
+
+    async fn emit(&self, event: NewEvent) -> Result<u64> {
+        Ok(self.commit(vec![Op::Event(event)]).await?.last_seq)
+    }
+
+    async fn checkpoint(&self, state: Json) -> Result<u64> {
+        let seq = self.checkpoints.fetch_add(1, Ordering::AcqRel) + 1;
+        let payload = json!({ "seq": seq, "bytes": state.len() });
+        let ops = vec![
+            Op::Checkpoint(state.clone()),
+            Op::Event(NewEvent::new(EventType::StateCheckpoint, payload)),
+        ];
+        let committed = self.commit(ops).await?;
+        self.lock().state = Some(state);
+        Ok(committed.checkpoint)
+    }
+
+    fn state(&self) -> Option<Json> {
+        self.lock().state.clone()
+    }
+
+    async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError> {
+        self.run_step(step, body).await
+    }
+
+    async fn sleep(&self, name: &str, duration: Duration) -> Result<(), AgentError> {
+        self.durable_sleep(name, duration).await
+    }
+
+    async fn wait_for_signal(
+        &self,
+        name: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Json>, AgentError> {
+        self.durable_signal(name, timeout).await
+    }
+
+    async fn request_approval(&self, request: ApprovalRequest) -> Result<Decision, AgentError> {
+        self.durable_approval(request).await
+    }
+
+    async fn delegate(&self, delegate: Delegate) -> Result<Vec<ChildOutcome>, AgentError> {
+        self.run_children(delegate).await
+    }
+}

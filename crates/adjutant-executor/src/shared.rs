@@ -1,0 +1,119 @@
+//! What all attempts of one runner share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use adjutant_core::{AgentRegistry, Clock, Result, RetryAdvice, RunId, WorkerId};
+use adjutant_queue::Lease;
+use adjutant_store::{Commit, Store};
+use tokio::sync::Notify;
+
+use crate::{RunnerConfig, control::Control};
+
+/// Tries to write the end of an attempt before the lease is left to expire.
+const SETTLE_TRIES: u32 = 5;
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) agents: AgentRegistry,
+    pub(crate) config: RunnerConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) worker: WorkerId,
+    active: Mutex<HashMap<RunId, Active>>,
+    /// Signalled to beat now rather than at the next interval.
+    pub(crate) beat_now: Notify,
+}
+
+#[derive(Clone)]
+pub(crate) struct Active {
+    pub(crate) lease: Lease,
+    pub(crate) control: Arc<Control>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        agents: AgentRegistry,
+        config: RunnerConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            agents,
+            config,
+            clock,
+            worker: WorkerId::new(),
+            active: Mutex::default(),
+            beat_now: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a run under its lease; leaves when the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, lease: Lease) -> (Arc<Control>, Entered) {
+        let control = Arc::new(Control::default());
+        self.lock().insert(
+            lease.run,
+            Active {
+                lease,
+                control: Arc::clone(&control),
+            },
+        );
+        (
+            control,
+            Entered {
+                shared: Arc::clone(self),
+                lease,
+            },
+        )
+    }
+
+    pub(crate) fn active(&self) -> Vec<Active> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Writes the end of an attempt, trying again where that helps.
+    pub(crate) async fn settle(&self, commit: Commit) -> Result<()> {
+        let mut tries = 1;
+        loop {
+            let error = match self.store.commit(commit.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match error.retry() {
+                RetryAdvice::After(delay) if tries < SETTLE_TRIES => {
+                    let (run_id, epoch) = (commit.lease.run, commit.lease.epoch);
+                    tracing::warn!(%run_id, epoch, %error, "failed to write the end of an attempt, trying again");
+                    tokio::time::sleep(delay.min(Duration::from_secs(5))).await;
+                    tries += 1;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+/// A run's place among the active ones.
+pub(crate) struct Entered {
+    shared: Arc<Shared>,
+    lease: Lease,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut active = self.shared.lock();
+        // The same run may have been claimed again under a newer epoch; that entry is not ours.
+        if active
+            .get(&self.lease.run)
+            .is_some_and(|entry| entry.lease == self.lease)
+        {
+            active.remove(&self.lease.run);
+        }
+    }
+}
