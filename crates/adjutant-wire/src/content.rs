@@ -102,6 +102,44 @@ pub struct RunOutput {
     pub artifacts: Vec<Value>,
 }
 
+impl From<Value> for RunOutput {
+    /// A string is `text`, null is no output, everything else is `data`.
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::default(),
+            Value::String(text) => Self {
+                text: Some(text),
+                ..Self::default()
+            },
+            data => Self {
+                data: Some(data),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl From<String> for RunOutput {
+    fn from(text: String) -> Self {
+        Self {
+            text: Some(text),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&str> for RunOutput {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<()> for RunOutput {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
 /// What models and tools were used, as far as the agent measured it; what went through the host it counts itself.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

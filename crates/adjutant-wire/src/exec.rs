@@ -7,7 +7,7 @@
 //! command means, and the policy bounds the attempts. 75 asks for it without blaming the agent.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::content::{AgentFailure, RunInput, RunOutput};
 
@@ -27,10 +27,10 @@ pub struct ExecInput {
     pub input: RunInput,
     /// Settings from whoever submitted the run.
     #[serde(default)]
-    pub params: Map<String, Value>,
+    pub params: Value,
     /// Labels from whoever submitted the run.
     #[serde(default)]
-    pub metadata: Map<String, Value>,
+    pub metadata: Value,
 }
 
 /// Reads what a finished command wrote and said. `status` is the exit status, `None` after a signal; `stderr_tail` the

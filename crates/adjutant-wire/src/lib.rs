@@ -18,13 +18,15 @@
 //! [`AgentRequest`], [`AgentNotice`], [`HostRequest`] and [`HostNotice`], which also make the right refusal for a
 //! method they do not know.
 
+// Framing and the envelope.
 mod codec;
-mod envelope; // JSON-RPC
-mod fault; // the error codes
-mod method; // the names // lines
+mod envelope;
+mod fault;
+mod method;
 
+// The messages; `content` is what several of them carry.
 mod checkpoint;
-mod content; // messages, outputs, failures: what several methods carry
+mod content;
 mod control;
 mod initialize;
 mod routed;
@@ -32,7 +34,8 @@ mod run;
 mod step;
 mod wait;
 
-mod dispatch; // from a method and its params to a typed message
+// From a method and its params to a typed message.
+mod dispatch;
 mod error;
 pub mod exec;
 

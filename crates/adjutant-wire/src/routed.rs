@@ -29,6 +29,12 @@ pub struct InputRequest {
     /// For `approval`: the tool call in question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call: Option<Value>,
+    /// What the question is about, for whoever decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// After this time, from the first use of the key, the answer is `cancel`; absent means that it stays open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
 }
 
 impl Call for InputRequest {

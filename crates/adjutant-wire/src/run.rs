@@ -28,10 +28,10 @@ pub struct RunStart {
     pub input: RunInput,
     /// Settings from whoever submitted the run.
     #[serde(default)]
-    pub params: Map<String, Value>,
+    pub params: Value,
     /// Labels from whoever submitted the run.
     #[serde(default)]
-    pub metadata: Map<String, Value>,
+    pub metadata: Value,
     /// The latest state that an earlier attempt saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,

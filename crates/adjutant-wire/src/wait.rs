@@ -5,7 +5,7 @@
 //! is answered at once.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     content::{AgentFailure, Empty, RunInput, RunOutput, RunScope},
@@ -88,8 +88,8 @@ pub struct Child {
     #[serde(default)]
     pub input: RunInput,
     /// Settings.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub params: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
 }
 
 /// What a child's failure means.
