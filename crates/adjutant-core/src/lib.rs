@@ -13,6 +13,7 @@
 //! # Ok::<(), adjutant_core::IllegalTransition>(())
 //! ```
 
+mod id_map;
 mod ids;
 mod json;
 mod limits;
@@ -48,6 +49,7 @@ pub use crate::{
     event_type::EventType,
     failure::ErrorInfo,
     host::{ChildOutcome, FailurePolicy, HostStep, RunHost, StepBody},
+    id_map::{IdHasher, IdMap, IdSet},
     ids::{ConversationId, ParseIdError, RunId, WorkerId},
     json::{Fingerprint, Json},
     limits::Limits,

@@ -18,9 +18,15 @@ mod run;
 mod port;
 
 mod machine;
+mod payload;
 
+mod memory;
+
+#[doc(hidden)]
+pub use crate::memory::engine;
 pub use crate::{
     machine::{AGEING, ChildEnded, Effects, Group, Held, RunRecord, group_is_done},
+    memory::{MemoryQueue, QueueConfig},
     port::{RunLookup, RunQueue},
     run::{
         AgentFilter, Beat, ClaimRequest, Claimed, Command, Concurrency, DEFAULT_MAX_DEATHS,

@@ -7,10 +7,13 @@ use adjutant_core::{
     AgentKey, Error, ErrorInfo, EventType, IllegalTransition, Json, NewEvent, Outcome, Result,
     RetryPolicy, RunId, RunState, Timestamp, Transition, WorkerId,
 };
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     Beat, Command, Concurrency, Disposition, Lease, NewRun, Origin, ParentLink, Wait, WakeOn,
+    payload::{
+        LeaseLost, Parked, Queued, Reason, Retrying, SignalReceived, Started, Succeeded, TimedOut,
+    },
 };
 
 /// Waiting this long raises a run by one level of priority, so that none waits for ever.
@@ -134,7 +137,9 @@ pub struct Group {
 }
 
 impl Effects {
-    fn event(&mut self, event_type: EventType, payload: impl Into<Json>) {
+    fn event(&mut self, event_type: EventType, payload: impl Serialize) {
+        // The payloads of `payload.rs` always have a JSON form.
+        let payload = Json::from_value(&payload).unwrap_or_default();
         self.events.push(NewEvent::new(event_type, payload));
     }
 }
@@ -182,7 +187,10 @@ impl RunRecord {
         let mut effects = Effects::default();
         effects.event(
             EventType::RunQueued,
-            json!({ "agent_key": record.agent.as_str(), "priority": record.priority }),
+            Queued {
+                agent_key: record.agent.as_str(),
+                priority: record.priority,
+            },
         );
         (record, effects)
     }
@@ -197,9 +205,9 @@ impl RunRecord {
     /// ages: a level of priority is worth as much as having come [`AGEING`] earlier.
     #[must_use]
     pub fn rank(&self) -> i64 {
-        let level = i64::try_from(AGEING.as_micros()).unwrap_or(i64::MAX);
-        let bonus = level.saturating_mul(i64::from(self.priority));
-        self.ready_at.as_micros().saturating_sub(bonus)
+        self.ready_at
+            .as_micros()
+            .saturating_sub(bonus(self.priority))
     }
 
     /// When a sweep has to look at it next.
@@ -243,12 +251,13 @@ impl RunRecord {
         let mut effects = Effects::default();
         effects.event(
             EventType::RunStarted,
-            json!({
-                "agent_key": self.agent.as_str(),
-                "attempt": self.attempt,
-                "epoch": self.epoch,
-                "continued": continued,
-            }),
+            Started {
+                agent_key: self.agent.as_str(),
+                attempt: self.attempt,
+                epoch: self.epoch,
+                worker,
+                continued,
+            },
         );
         Ok((
             Lease {
@@ -313,7 +322,10 @@ impl RunRecord {
             Disposition::Succeeded(result) => {
                 effects.event(
                     EventType::RunSucceeded,
-                    json!({ "final_output": result.final_output, "usage": result.usage }),
+                    Succeeded {
+                        final_output: &result.final_output,
+                        usage: &result.usage,
+                    },
                 );
                 self.end(
                     Transition::Succeeded,
@@ -326,10 +338,7 @@ impl RunRecord {
             Disposition::Cancelled { reason } => self.end_cancelled(reason, now, &mut effects)?,
             Disposition::TimedOut { timeout } => {
                 let timeout_seconds = timeout.as_secs_f64();
-                effects.event(
-                    EventType::RunTimedOut,
-                    json!({ "timeout_seconds": timeout_seconds }),
-                );
+                effects.event(EventType::RunTimedOut, TimedOut { timeout_seconds });
                 self.end(
                     Transition::TimedOut,
                     Outcome::TimedOut { timeout_seconds },
@@ -354,7 +363,7 @@ impl RunRecord {
                 RunState::Cancelled => {}
                 RunState::Running => {
                     if self.cancel.is_none() {
-                        effects.event(EventType::RunCancelRequested, json!({ "reason": reason }));
+                        effects.event(EventType::RunCancelRequested, Reason { reason: &reason });
                         effects.cancel_children = self.has_children(&reason);
                         self.cancel = Some(reason);
                     }
@@ -369,14 +378,14 @@ impl RunRecord {
             Command::Resume if self.state == RunState::Running && self.pause => self.pause = false,
             Command::Resume => {
                 self.requeue(Transition::Resumed, None, now)?;
-                effects.event(EventType::RunResumed, json!({ "reason": "resumed" }));
+                effects.event(EventType::RunResumed, Reason { reason: "resumed" });
             }
             Command::Redrive => {
                 self.requeue(Transition::Redriven, None, now)?;
                 self.deaths = 0;
                 self.finished_at = None;
                 self.error = None;
-                effects.event(EventType::RunResumed, json!({ "reason": "redriven" }));
+                effects.event(EventType::RunResumed, Reason { reason: "redriven" });
             }
             Command::Signal { name, payload } => self.signal(name, payload, now, &mut effects)?,
         }
@@ -454,6 +463,7 @@ impl RunRecord {
         effects: &mut Effects,
     ) -> Result<()> {
         self.go(by)?;
+        self.reason = None;
         self.finished_at = Some(now);
         self.held = None;
         self.wait = None;
@@ -483,30 +493,32 @@ impl RunRecord {
         now: Timestamp,
         effects: &mut Effects,
     ) -> Result<()> {
-        effects.event(EventType::RunCancelled, json!({ "reason": reason }));
-        self.reason = Some(reason.clone());
-        self.end(
-            Transition::Cancelled,
-            Outcome::Cancelled { reason },
-            now,
-            effects,
-        )
+        effects.event(EventType::RunCancelled, Reason { reason: &reason });
+        let outcome = Outcome::Cancelled {
+            reason: reason.clone(),
+        };
+        self.end(Transition::Cancelled, outcome, now, effects)?;
+        self.reason = Some(reason);
+        Ok(())
     }
 
     fn fail(&mut self, error: ErrorInfo, now: Timestamp, effects: &mut Effects) -> Result<()> {
         self.error = Some(error.clone());
         if self.cancel.is_some() || !error.retriable || !self.retry.allows_after(self.attempt) {
-            effects.event(
-                EventType::RunFailed,
-                Json::from_value(&error).unwrap_or_default(),
-            );
-            self.reason = Some(error.kind.clone());
-            return self.end(Transition::Failed, Outcome::Failed { error }, now, effects);
+            effects.event(EventType::RunFailed, &error);
+            let kind = error.kind.clone();
+            self.end(Transition::Failed, Outcome::Failed { error }, now, effects)?;
+            self.reason = Some(kind);
+            return Ok(());
         }
         let retry_at = now + self.retry.delay_after(self.attempt, self.dice());
         effects.event(
             EventType::RunRetrying,
-            json!({ "attempt": self.attempt, "error": error, "retry_at": retry_at }),
+            Retrying {
+                attempt: self.attempt,
+                error: &error,
+                retry_at,
+            },
         );
         self.requeue(Transition::RetryScheduled, Some(retry_at), now)?;
         self.fresh = true;
@@ -540,9 +552,9 @@ impl RunRecord {
             WakeOn::At(at) => *at <= now,
             other => satisfied(other),
         });
-        let payload = json!({ "wake_on": wait.wake_on, "input_required": wait.input_required });
-        effects.event(EventType::RunWaiting, payload);
+        effects.event(EventType::RunWaiting, &wait);
         self.go(by)?;
+        self.reason = None;
         self.wait = Some(wait);
         if fulfilled {
             self.wake("already there", now, effects)?;
@@ -564,7 +576,7 @@ impl RunRecord {
         if self.pause {
             return self.hold(effects);
         }
-        effects.event(EventType::RunReleased, json!({ "reason": reason }));
+        effects.event(EventType::RunReleased, Reason { reason: &reason });
         self.requeue(Transition::Released, None, now)?;
         self.reason = Some(reason);
         Ok(())
@@ -575,7 +587,7 @@ impl RunRecord {
         self.pause = false;
         self.blocked = false;
         self.wait = None;
-        effects.event(EventType::RunPaused, Json::null());
+        effects.event(EventType::RunPaused, ());
         Ok(())
     }
 
@@ -592,7 +604,7 @@ impl RunRecord {
 
     fn wake(&mut self, reason: &str, now: Timestamp, effects: &mut Effects) -> Result<()> {
         self.requeue(Transition::Woken, None, now)?;
-        effects.event(EventType::RunResumed, json!({ "reason": reason }));
+        effects.event(EventType::RunResumed, Reason { reason });
         Ok(())
     }
 
@@ -602,7 +614,11 @@ impl RunRecord {
         effects.unblock = self.concurrency_key();
         effects.event(
             EventType::LeaseLost,
-            json!({ "worker": worker, "epoch": self.epoch, "deaths": self.deaths }),
+            LeaseLost {
+                worker,
+                epoch: self.epoch,
+                deaths: self.deaths,
+            },
         );
         if let Some(reason) = self.cancel.take() {
             return self.end_cancelled(reason, now, effects);
@@ -615,7 +631,10 @@ impl RunRecord {
             self.reason = Some(format!("its worker died {} times", self.deaths));
             effects.event(
                 EventType::RunParked,
-                json!({ "reason": self.reason, "deaths": self.deaths }),
+                Parked {
+                    reason: self.reason.as_deref(),
+                    deaths: self.deaths,
+                },
             );
             return Ok(());
         }
@@ -647,7 +666,7 @@ impl RunRecord {
         }
         self.signals += 1;
         self.unread_signals += 1;
-        effects.event(EventType::SignalReceived, json!({ "name": name }));
+        effects.event(EventType::SignalReceived, SignalReceived { name: &name });
         let waits_for_it = self
             .wait
             .iter()
@@ -662,6 +681,17 @@ impl RunRecord {
         effects.signal = Some((name, payload));
         Ok(())
     }
+}
+
+/// What a priority is worth, in microseconds of waiting.
+fn bonus(priority: i32) -> i64 {
+    let level = i64::try_from(AGEING.as_micros()).unwrap_or(i64::MAX);
+    level.saturating_mul(i64::from(priority))
+}
+
+/// The way back from [`RunRecord::rank`].
+pub(crate) fn ready_at(rank: i64, priority: i32) -> Timestamp {
+    Timestamp::from_micros(rank.saturating_add(bonus(priority)))
 }
 
 /// Whether a fan-out in this shape is what its parent waits for.
