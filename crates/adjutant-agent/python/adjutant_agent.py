@@ -659,6 +659,8 @@ class _Server:
                 self._link.answer(request_id, handlers[method](params if isinstance(params, dict) else {}))
             except _RpcError as error:
                 self._link.answer(request_id, error=error)
+            except (TypeError, ValueError, AttributeError) as error:
+                self._link.answer(request_id, error=_RpcError(-32602, f"{method}: {error}"))
             if method == "shutdown":
                 self._stop(params)
         else:
@@ -703,8 +705,8 @@ class _Server:
         return {}
 
     def _stop(self, params: Any) -> None:
-        grace = params.get("graceMs", 0) if isinstance(params, dict) else 0
-        self._end_at(time.monotonic() + float(grace) / 1000)
+        grace = params.get("graceMs") if isinstance(params, dict) else None
+        self._end_at(time.monotonic() + (grace / 1000 if isinstance(grace, (int, float)) else 0))
 
     def _end_at(self, at: float) -> None:
         with self._changed:
