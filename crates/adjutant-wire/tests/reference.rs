@@ -26,12 +26,13 @@ fn examples(page: &str) -> Vec<&str> {
         .collect()
 }
 
-fn is_known(message: Message) -> bool {
+fn is_known(message: &Message) -> bool {
     match message {
         Message::Request(request) => {
-            HostRequest::read(request.clone()).is_ok() || AgentRequest::read(request).is_ok()
+            HostRequest::read(request.clone()).is_ok()
+                || AgentRequest::read(request.clone()).is_ok()
         }
-        Message::Notification(notice) => AgentNotice::read(notice).is_ok(),
+        Message::Notification(notice) => AgentNotice::read(notice.clone()).is_ok(),
         Message::Response(_) => true,
     }
 }
@@ -82,7 +83,7 @@ fn every_example_is_a_message_of_this_wire() {
     assert_eq!(frames.len(), 17);
     for frame in frames {
         assert!(
-            matches!(frame.clone(), Frame::Message(message) if is_known(message)),
+            matches!(&frame, Frame::Message(message) if is_known(message)),
             "{frame:?}"
         );
     }
