@@ -46,7 +46,7 @@ pub enum StepDecision {
     },
     /// Do it now, then send `step/end`.
     Execute {
-        /// Which try of this step it is, counted from 1 over all attempts of the run.
+        /// The attempt of the run that does it, from 1; above 1, an earlier one may have done part of the work.
         #[serde(default = "first")]
         attempt: u32,
     },
