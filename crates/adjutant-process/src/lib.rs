@@ -1,1 +1,45 @@
-//! adjutant-process
+//! Child processes: started from a manifest, owned with their whole tree, and driven as agents.
+//!
+//! A program in any language is an agent when its folder holds an `agent.yaml`. [`Manifest`] is that file,
+//! [`ProcessManager`] the seam that starts and ends processes ([`NativeProcesses`] on this machine), and
+//! [`ProcessAgent`] turns both into an [`Agent`](adjutant_core::Agent): it speaks the agent wire with the process, or
+//! just gives it the input and takes its output. What the process asks for through the wire is as durable as what a
+//! Rust agent does through its context.
+//!
+//! ```
+//! use adjutant_process::{Manifest, Protocol};
+//!
+//! let manifest = Manifest::from_yaml("name: shout\ncommand: [tr, a-z, A-Z]\nprotocol: exec\ntimeout: 5m")?;
+//! assert_eq!(manifest.protocol, Protocol::Exec);
+//!
+//! let error = Manifest::from_yaml("name: shout\ncomand: [tr]").unwrap_err().to_string();
+//! assert!(error.contains("line 2") && error.contains("did you mean `command`?"));
+//! # Ok::<(), adjutant_process::ManifestError>(())
+//! ```
+
+mod environment;
+mod manifest;
+mod units;
+
+mod native;
+mod port;
+mod program;
+
+mod logs;
+
+mod convert;
+mod exec;
+mod wire;
+
+mod agent;
+mod error;
+
+pub use crate::{
+    agent::ProcessAgent,
+    environment::Environment,
+    error::{Error, Result},
+    manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol},
+    native::NativeProcesses,
+    port::{ExitReason, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
+    units::{ByteSize, ParseUnitError, parse_duration},
+};

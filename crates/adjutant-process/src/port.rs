@@ -1,0 +1,111 @@
+//! The seam between agents and whatever runs their processes.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{environment::Environment, error::Result};
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments, without the program itself.
+    pub args: Vec<String>,
+    /// The folder to run in.
+    pub dir: PathBuf,
+    /// Its whole environment; nothing else is inherited.
+    pub env: Environment,
+}
+
+/// Starts processes and owns all that comes of them. Contract:
+///
+/// - Dropping a [`Process`] ends the process and all its descendants at once, wherever the drop happens.
+/// - When a process has ended, by itself or not, none of its descendants goes on.
+/// - No process outlives the program that started it.
+#[async_trait]
+pub trait ProcessManager: Send + Sync {
+    /// Starts a process. Dropping the future before it is ready leaves nothing behind.
+    async fn spawn(&self, spec: ProcessSpec) -> Result<Spawned>;
+}
+
+/// A process that has just started, and the other ends of its standard streams.
+pub struct Spawned {
+    /// The process. Dropping it ends it.
+    pub process: Box<dyn Process>,
+    /// What the process reads.
+    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    /// What the process writes.
+    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
+    /// What the process logs.
+    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// One live process with its descendants.
+#[async_trait]
+pub trait Process: Send {
+    /// The operating system's number for it, for logs.
+    fn id(&self) -> u32;
+
+    /// Returns how the process ended, once it has; again and again. Dropping the future loses nothing.
+    async fn wait(&mut self) -> Result<ExitReason>;
+
+    /// Asks the process and its descendants to end (TERM).
+    fn terminate(&mut self);
+
+    /// Ends the process and its descendants at once (KILL).
+    fn kill(&mut self);
+
+    /// Ends the process: TERM, `grace` to comply, KILL. Close its stdin before.
+    async fn stop(&mut self, cause: StopCause, grace: Duration) -> Result<ExitReason> {
+        self.terminate();
+        if let Ok(reason) = tokio::time::timeout(grace, self.wait()).await {
+            reason?;
+            return Ok(ExitReason::Stopped(cause));
+        }
+        self.kill();
+        self.wait().await?;
+        Ok(ExitReason::Stopped(cause))
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// By itself, with a status.
+    Exited(i32),
+    /// By a signal from elsewhere.
+    Signal(i32),
+    /// By us.
+    Stopped(StopCause),
+}
+
+/// Why we ended a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopCause {
+    /// Its work was done.
+    Finished,
+    /// The run was cancelled.
+    Cancelled,
+    /// It was silent, or slow to start.
+    Unresponsive,
+    /// It broke the protocol or a limit.
+    Misbehaved,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with status {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Stopped(_) => f.write_str("was stopped"),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The two pipes between host and agent, as messages.
+
+use adjutant_wire::{Decoder, Frame, MAX_GARBAGE_LINES, Message, Response, encode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// When this much waits to be written, nothing more is read: an agent that does not read its answers gets to ask no
+/// more questions.
+const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Something that came from the agent.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// A message.
+    Message(Message),
+    /// Something that claims to be a message and is not; its answer.
+    Invalid(Box<Response>),
+    /// A line that is no message.
+    Garbage(String),
+    /// One such line too many.
+    TooMuchGarbage,
+    /// A line over the limit, in bytes.
+    TooLong(usize),
+    /// The agent has closed its stdout.
+    End,
+}
+
+pub(super) struct Link {
+    stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    stdout: Box<dyn AsyncRead + Send + Unpin>,
+    chunk: Box<[u8]>,
+    decoder: Decoder,
+    unwritten: Vec<u8>,
+    written: usize,
+    garbage: u32,
+    ended: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        stdin: Box<dyn AsyncWrite + Send + Unpin>,
+        stdout: Box<dyn AsyncRead + Send + Unpin>,
+    ) -> Self {
+        Self {
+            stdin: Some(stdin),
+            stdout,
+            chunk: vec![0; CHUNK_BYTES].into_boxed_slice(),
+            decoder: Decoder::default(),
+            unwritten: Vec::new(),
+            written: 0,
+            garbage: 0,
+            ended: false,
+        }
+    }
+
+    /// Leaves a message to be written by [`Link::next`].
+    pub(super) fn send(&mut self, message: impl Into<Message>) {
+        if self.stdin.is_some() {
+            self.unwritten.extend(encode(&message.into()).into_bytes());
+        }
+    }
+
+    /// Whether the agent has closed its stdout.
+    pub(super) const fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Closes the agent's stdin.
+    pub(super) fn hang_up(&mut self) {
+        self.stdin = None;
+        self.unwritten = Vec::new();
+        self.written = 0;
+    }
+
+    /// Writes what is to be written and, if `may_read`, returns what comes. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self, may_read: bool) -> Incoming {
+        loop {
+            let unwritten = self.unwritten.len() - self.written;
+            let may_read = may_read && unwritten < MAX_UNWRITTEN_BYTES;
+            if may_read && let Some(frame) = self.decoder.next_frame() {
+                return self.sort(frame);
+            }
+            let rest = self.unwritten.get(self.written..).unwrap_or_default();
+            tokio::select! {
+                read = self.stdout.read(&mut self.chunk), if may_read && !self.ended => match read {
+                    Ok(count) if count > 0 => {
+                        self.decoder.push(self.chunk.get(..count).unwrap_or_default());
+                    }
+                    _ => {
+                        self.ended = true;
+                        let last = self.decoder.finish();
+                        return last.map_or(Incoming::End, |frame| self.sort(frame));
+                    }
+                },
+                write = write_some(&mut self.stdin, rest), if !rest.is_empty() => match write {
+                    Ok(count) => self.wrote(count),
+                    // The agent may have said all it has to say before it closed its stdin, so read on.
+                    Err(_) => self.hang_up(),
+                },
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.unwritten.len() {
+            self.unwritten.clear();
+            self.written = 0;
+        }
+    }
+
+    fn sort(&mut self, frame: Frame) -> Incoming {
+        if !matches!(frame, Frame::Garbage { .. }) {
+            self.garbage = 0;
+        }
+        match frame {
+            Frame::Message(message) => Incoming::Message(message),
+            Frame::Invalid(response) => Incoming::Invalid(response),
+            Frame::TooLong { limit } => Incoming::TooLong(limit),
+            Frame::Garbage { excerpt } => {
+                self.garbage += 1;
+                if self.garbage >= MAX_GARBAGE_LINES {
+                    return Incoming::TooMuchGarbage;
+                }
+                Incoming::Garbage(excerpt)
+            }
+        }
+    }
+
+    /// Reads to the end without looking, so that an agent on its way out does not block on a full pipe.
+    pub(super) async fn discard(&mut self) {
+        while !self.ended {
+            let read = self.stdout.read(&mut self.chunk).await;
+            self.ended = !matches!(read, Ok(count) if count > 0);
+        }
+    }
+}
+
+async fn write_some(
+    stdin: &mut Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    bytes: &[u8],
+) -> std::io::Result<usize> {
+    let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    match stdin.as_mut().ok_or_else(gone)?.write(bytes).await? {
+        0 => Err(gone()),
+        count => Ok(count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adjutant_wire::{HealthCheck, Request};
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_never_reads_its_answers_is_read_no_further() {
+        let (host_in, _agent_in) = duplex(16);
+        let (host_out, mut agent_out) = duplex(1024);
+        let mut link = Link::new(Box::new(host_in), Box::new(host_out));
+        link.unwritten = vec![b' '; MAX_UNWRITTEN_BYTES + 64];
+        let line = encode(&Request::call(1, &HealthCheck {}).unwrap().into());
+        agent_out.write_all(line.as_bytes()).await.unwrap();
+        assert!(futures::FutureExt::now_or_never(link.next(true)).is_none());
+        link.hang_up();
+        assert!(matches!(link.next(true).await, Incoming::Message(_)));
+    }
+
+    #[tokio::test]
+    async fn garbage_is_counted_in_a_row() {
+        let line = encode(&Request::call(1, &HealthCheck {}).unwrap().into());
+        let junk = "junk\n".repeat(MAX_GARBAGE_LINES as usize - 1);
+        let text = format!("{junk}{line}{junk}x\ny");
+        let (stdin, _kept) = duplex(16);
+        let stdout = std::io::Cursor::new(text.into_bytes());
+        let mut link = Link::new(Box::new(stdin), Box::new(stdout));
+        let mut seen = 0;
+        while !matches!(link.next(true).await, Incoming::TooMuchGarbage) {
+            seen += 1;
+        }
+        assert_eq!(seen, 2 * (MAX_GARBAGE_LINES - 1) + 1);
+    }
+}
