@@ -3,10 +3,15 @@
 //! Everything about an attempt is one future without tasks of its own: reading, writing, the host's calls, the log and
 //! the clock. Dropping it, which is how a run is suspended or given up, drops the process with all of that.
 
+mod link;
+
 mod calls;
 mod desk;
-mod link;
-mod session;
 mod steps;
+
+mod failure;
+mod farewell;
+mod handshake;
+mod session;
 
 pub(crate) use self::session::Session;

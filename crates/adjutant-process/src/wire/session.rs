@@ -1,15 +1,17 @@
 //! One attempt: from `initialize` to the result, or to whatever ends it otherwise.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::ops::ControlFlow;
 
-use adjutant_core::{AgentError, ErrorInfo, EventType, Json, NewEvent, RunContext, RunResult};
+use adjutant_core::{AgentError, EventType, Json, NewEvent, RunContext, RunResult};
 use adjutant_wire as wire;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{
-    calls::{self, MAX_CHECKPOINT_BYTES},
-    desk::{Desk, Served, latest},
+    calls,
+    desk::{Desk, Served},
+    failure::{Alarm, Failure},
+    farewell, handshake,
     link::{Incoming, Link},
 };
 use crate::{
@@ -20,16 +22,10 @@ use crate::{
 };
 
 /// Intervals without a sign of life that end an attempt.
-const MISSED_HEARTBEATS: u32 = 3;
-
-/// How long a finished agent may take to notice that its stdin is closed, before TERM.
-const HANG_UP_GRACE: Duration = Duration::from_secs(1);
+pub(super) const MISSED_HEARTBEATS: u32 = 3;
 
 /// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// Exit status for "try again later", as in `sysexits.h`.
-const EXIT_TRY_LATER: i32 = wire::exec::EXIT_TRY_LATER;
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 const INITIALIZE: wire::RequestId = wire::RequestId::Number(1);
 const RUN_START: wire::RequestId = wire::RequestId::Number(2);
@@ -45,21 +41,6 @@ enum Phase {
 }
 
 type Ending = Result<RunResult, Failure>;
-
-/// Why an attempt ends without a result, and what that means for the process.
-struct Failure {
-    error: AgentError,
-    cause: StopCause,
-}
-
-/// What the clock says.
-#[derive(Clone, Copy)]
-enum Alarm {
-    Start,
-    Silence,
-    CancelGrace,
-    Drained,
-}
 
 /// The next thing that happens.
 enum Turn {
@@ -122,33 +103,20 @@ impl<'a> Session<'a> {
             Ok(_) => StopCause::Finished,
             Err(failure) => failure.cause,
         };
-        self.close(cause).await;
+        let Self {
+            ctx,
+            process,
+            link,
+            logs,
+            ..
+        } = self;
+        let grace = self.manifest.stop_grace;
+        farewell::part(ctx, process, link, logs, cause, grace).await;
         ending.map_err(|failure| failure.error)
     }
 
     fn initialize(&mut self) -> Result<(), AgentError> {
-        let offer = wire::Initialize {
-            protocol_version: wire::PROTOCOL_VERSION,
-            info: wire::Info {
-                name: "adjutant".to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
-            instance: wire::Instance {
-                agent_id: self.ctx.agent_key().to_string(),
-                instance_id: format!("{}-{}", self.ctx.run_id(), self.ctx.attempt()),
-            },
-            capabilities: wire::HostCapabilities {
-                steps: true,
-                input: true,
-                checkpoint: Some(wire::CheckpointAbility {
-                    max_bytes: Some(MAX_CHECKPOINT_BYTES as u64),
-                }),
-                ..wire::HostCapabilities::default()
-            },
-            limits: wire::Limits::default(),
-            endpoints: None,
-            heartbeat_ms: u64::try_from(self.manifest.heartbeat.as_millis()).unwrap_or(u64::MAX),
-        };
+        let offer = handshake::offer(self.ctx, self.manifest);
         self.link.send(wire::Request::call(INITIALIZE, &offer)?);
         Ok(())
     }
@@ -162,7 +130,7 @@ impl<'a> Session<'a> {
                 }
             }
             if self.exit.is_some() && self.link.ended() && self.logs.ended() && !self.answered() {
-                return Err(self.ended());
+                return Err(Failure::process_exited(self.exit, &self.logs));
             }
             let turn = self.turn().await;
             if let ControlFlow::Break(failure) = self.take(turn) {
@@ -206,17 +174,16 @@ impl<'a> Session<'a> {
         }
         let is_its_turn = matches!(self.phase, Phase::Running) && !self.desk.is_answering();
         if is_its_turn && self.exit.is_none() {
-            alarms.push((self.heard + self.patience(), Alarm::Silence));
+            alarms.push((
+                self.heard + self.manifest.heartbeat * MISSED_HEARTBEATS,
+                Alarm::Silence,
+            ));
         }
         alarms.extend(self.cancel_by.map(|by| (by, Alarm::CancelGrace)));
         if !self.answered() {
             alarms.extend(self.drained_by.map(|by| (by, Alarm::Drained)));
         }
         alarms.into_iter().min_by_key(|(at, _)| *at)
-    }
-
-    fn patience(&self) -> Duration {
-        self.manifest.heartbeat * MISSED_HEARTBEATS
     }
 
     fn take(&mut self, turn: Turn) -> ControlFlow<Failure> {
@@ -262,7 +229,7 @@ impl<'a> Session<'a> {
                 format!("a line on stdout is longer than the limit of {limit} bytes")
             }
         };
-        ControlFlow::Break(self.misbehaved(broken))
+        ControlFlow::Break(Failure::misbehaved(broken, &self.logs))
     }
 
     fn message(&mut self, message: wire::Message) -> ControlFlow<Failure> {
@@ -290,12 +257,12 @@ impl<'a> Session<'a> {
     fn response(&mut self, response: wire::Response) -> ControlFlow<Failure> {
         let starting = matches!(self.phase, Phase::Starting { .. });
         match (response.id, starting) {
-            (Some(INITIALIZE), true) => match self.greeted(response.outcome) {
+            (Some(INITIALIZE), true) => match self.start(response.outcome) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error.into()),
             },
             (Some(RUN_START), false) => {
-                let ending = self.conclude(response.outcome);
+                let ending = handshake::conclude(self.manifest, response.outcome);
                 self.phase = Phase::Answered(ending);
                 self.desk.keep_events_only();
                 ControlFlow::Continue(())
@@ -307,84 +274,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Reads the answer to `initialize` and starts the run.
-    fn greeted(&mut self, outcome: wire::Outcome) -> Result<(), AgentError> {
-        use wire::Call as _;
-
-        let answer = outcome.map_err(|error| convert::agent_error(error.into()))?;
-        let answer = wire::Initialize::read_answer(answer)
-            .map_err(|error| protocol_error(&AgentError::from(error).info().message))?;
-        if answer.protocol_version == 0 || answer.protocol_version > wire::PROTOCOL_VERSION {
-            let why = format!(
-                "the agent wants version {} of the wire",
-                answer.protocol_version
-            );
-            return Err(protocol_error(&why));
-        }
-        let scope = convert::scope(self.ctx);
-        let start = wire::RunStart {
-            scope,
-            agent: self.name_among(&answer.agents)?,
-            session: self.ctx.conversation_id().map(|id| id.to_string()),
-            input: convert::input(self.ctx)?,
-            params: convert::tree(self.ctx.params()),
-            metadata: convert::tree(self.ctx.metadata()),
-            checkpoint: latest(self.ctx, 0),
-            ..wire::RunStart::default()
-        };
+    fn start(&mut self, outcome: wire::Outcome) -> Result<(), AgentError> {
+        let start = handshake::start(self.ctx, outcome)?;
         self.link.send(wire::Request::call(RUN_START, &start)?);
         self.phase = Phase::Running;
         self.heard = Instant::now();
         Ok(())
-    }
-
-    /// The agent's name in a program that may hold several.
-    fn name_among(&self, agents: &[wire::AgentDescription]) -> Result<String, AgentError> {
-        let key = self.ctx.agent_key().as_str();
-        match agents {
-            [] => Ok(key.to_owned()),
-            [only] => Ok(only.name.clone()),
-            several if several.iter().any(|agent| agent.name == key) => Ok(key.to_owned()),
-            several => {
-                let names: Vec<&str> = several.iter().map(|agent| agent.name.as_str()).collect();
-                let why = format!(
-                    "the program has no agent `{key}`; it has {}",
-                    names.join(", ")
-                );
-                Err(AgentError::permanent("unknown_agent", why))
-            }
-        }
-    }
-
-    fn conclude(&self, outcome: wire::Outcome) -> Ending {
-        use wire::{Call as _, StopReason};
-
-        let answer = outcome.map_err(|error| convert::agent_error(error.into()))?;
-        let answer = wire::RunStart::read_answer(answer)
-            .map_err(|error| protocol_error(&AgentError::from(error).info().message))?;
-        match answer.stop_reason {
-            StopReason::EndTurn | StopReason::MaxTokens | StopReason::MaxTurns => {}
-            StopReason::Refusal => {
-                let why = answer
-                    .output
-                    .text
-                    .unwrap_or_else(|| "the agent declined".to_owned());
-                return Err(AgentError::permanent("refusal", why).into());
-            }
-            StopReason::Cancelled => {
-                let error = AgentError::permanent("cancelled", "the agent stopped the run");
-                let cause = StopCause::Cancelled;
-                return Err(Failure { error, cause });
-            }
-            StopReason::InputRequired | StopReason::Yield => {
-                let why = "the agent ended its attempt to wait, although no call was parked; \
-                           wait with `input/request`, `sleep` or `signal/wait`";
-                return Err(protocol_error(why).into());
-            }
-        }
-        let result = convert::result(answer.output, answer.usage)?;
-        check_output(self.manifest, &result.final_output)?;
-        Ok(result)
     }
 
     fn notice(&mut self, notification: wire::Notification) {
@@ -475,153 +370,13 @@ impl<'a> Session<'a> {
     }
 
     fn rung(&self, alarm: Alarm) -> Failure {
-        let (error, cause) = match alarm {
-            Alarm::Start => {
-                let why = format!(
-                    "the agent did not answer `initialize` within {:?}; does `command` speak the agent wire?",
-                    self.manifest.start_timeout
-                );
-                (
-                    ErrorInfo::retriable("start_timeout", why),
-                    StopCause::Unresponsive,
-                )
-            }
-            Alarm::Silence => {
-                let why = format!(
-                    "the agent was silent for {:?}, {MISSED_HEARTBEATS} heartbeats of {:?}",
-                    self.patience(),
-                    self.manifest.heartbeat
-                );
-                (
-                    ErrorInfo::retriable("heartbeat_missed", why),
-                    StopCause::Unresponsive,
-                )
-            }
-            Alarm::CancelGrace => {
-                let why = "the run was cancelled";
-                (ErrorInfo::permanent("cancelled", why), StopCause::Cancelled)
-            }
-            Alarm::Drained => return self.ended(),
-        };
-        let details = json!({ "stderr": self.logs.tail() });
-        Failure {
-            error: error.with_details(details).into(),
-            cause,
+        match alarm {
+            Alarm::Start => Failure::slow_start(self.manifest, &self.logs),
+            Alarm::Silence => Failure::silence(self.manifest, &self.logs),
+            Alarm::CancelGrace => Failure::cancelled(&self.logs),
+            Alarm::Drained => Failure::process_exited(self.exit, &self.logs),
         }
     }
-
-    /// The process has ended, or said its last word, before it answered.
-    fn ended(&self) -> Failure {
-        let tail = self.logs.tail();
-        let what = match self.exit {
-            Some(ExitReason::Exited(EXIT_TRY_LATER)) => {
-                "asks to try again later (status 75)".to_owned()
-            }
-            Some(reason) => format!("{reason} before it answered"),
-            None => "closed its stdout before it answered".to_owned(),
-        };
-        let last = tail
-            .last()
-            .map_or(String::new(), |line| format!(": {line}"));
-        let (code, signal) = match self.exit {
-            Some(ExitReason::Exited(code)) => (Some(code), None),
-            Some(ExitReason::Signal(signal)) => (None, Some(signal)),
-            _ => (None, None),
-        };
-        let details = json!({ "exit_code": code, "signal": signal, "stderr": tail });
-        let info = ErrorInfo::retriable(
-            "process_exited",
-            format!("the agent's process {what}{last}"),
-        );
-        Failure {
-            error: info.with_details(details).into(),
-            cause: StopCause::Misbehaved,
-        }
-    }
-
-    fn misbehaved(&self, why: String) -> Failure {
-        let info = ErrorInfo::permanent("protocol_error", why);
-        Failure {
-            error: info
-                .with_details(json!({ "stderr": self.logs.tail() }))
-                .into(),
-            cause: StopCause::Misbehaved,
-        }
-    }
-
-    /// Ends the process and writes down what it logged last and how it ended.
-    async fn close(mut self, cause: StopCause) {
-        let pid = self.process.id();
-        let mut last_words = Vec::new();
-        self.link.hang_up();
-        let reason = {
-            let (logs, link, ctx) = (&mut self.logs, &mut self.link, self.ctx);
-            let listen = async {
-                while let Some(event) = logs.next(ctx).await {
-                    last_words.extend(event);
-                }
-            };
-            let mut drain = std::pin::pin!(futures::future::join(listen, link.discard()));
-            let stop = stop(&mut *self.process, cause, self.manifest.stop_grace);
-            let mut stop = std::pin::pin!(stop);
-            tokio::select! {
-                reason = &mut stop => {
-                    let _ = timeout(DRAIN, drain).await;
-                    reason
-                }
-                _ = &mut drain => stop.await,
-            }
-        };
-        match reason {
-            Ok(reason) => {
-                let payload = json!({ "pid": pid, "reason": reason });
-                last_words.push(NewEvent::new(EventType::ProcessExited, payload));
-            }
-            Err(error) => {
-                tracing::warn!(run_id = %self.ctx.run_id(), pid, %error, "a process's end was not seen");
-            }
-        }
-        for event in last_words {
-            if let Err(error) = self.ctx.emit(event.event_type, event.payload).await {
-                // Nothing but records of the process is lost, and whoever took the run over has its own.
-                tracing::debug!(run_id = %self.ctx.run_id(), pid, %error, "a process's last events were not written");
-                return;
-            }
-        }
-    }
-}
-
-/// Ends a process whose stdin is closed: politely when all is well.
-async fn stop(
-    process: &mut dyn Process,
-    cause: StopCause,
-    grace: Duration,
-) -> crate::Result<ExitReason> {
-    let patience = match cause {
-        StopCause::Finished | StopCause::Cancelled => HANG_UP_GRACE,
-        StopCause::Unresponsive | StopCause::Misbehaved => Duration::ZERO,
-    };
-    match timeout(patience, process.wait()).await {
-        Ok(reason) => reason,
-        Err(_) => process.stop(cause, grace).await,
-    }
-}
-
-/// Refuses an output over the manifest's limit.
-pub(crate) fn check_output(manifest: &Manifest, output: &Json) -> Result<(), AgentError> {
-    let limit = manifest.max_output_bytes;
-    if output.len() <= limit.0 {
-        return Ok(());
-    }
-    let why = format!(
-        "the output is {} bytes; `max_output_bytes` is {limit}: write it to a file and return its name",
-        output.len()
-    );
-    Err(AgentError::permanent("output_too_large", why))
-}
-
-fn protocol_error(why: &str) -> AgentError {
-    AgentError::permanent("protocol_error", why)
 }
 
 /// Facts that only the runtime can know; an agent that claims them is not believed.
@@ -652,14 +407,5 @@ fn with_fields(event: NewEvent, fields: serde_json::Map<String, Value>) -> NewEv
     NewEvent {
         payload: payload.into(),
         ..event
-    }
-}
-
-impl From<AgentError> for Failure {
-    fn from(error: AgentError) -> Self {
-        Self {
-            error,
-            cause: StopCause::Finished,
-        }
     }
 }

@@ -1,0 +1,121 @@
+//! The two requests that the host makes: what goes out, and what the answers mean.
+
+use adjutant_core::{AgentError, RunContext, RunResult};
+use adjutant_wire as wire;
+use adjutant_wire::{Call, StopReason};
+
+use super::{
+    calls::MAX_CHECKPOINT_BYTES,
+    desk::latest,
+    failure::{Failure, protocol_error},
+};
+use crate::{convert, manifest::Manifest, port::StopCause};
+
+/// `initialize`.
+pub(super) fn offer(ctx: &RunContext, manifest: &Manifest) -> wire::Initialize {
+    wire::Initialize {
+        protocol_version: wire::PROTOCOL_VERSION,
+        info: wire::Info {
+            name: "adjutant".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        instance: wire::Instance {
+            agent_id: ctx.agent_key().to_string(),
+            instance_id: format!("{}-{}", ctx.run_id(), ctx.attempt()),
+        },
+        capabilities: wire::HostCapabilities {
+            steps: true,
+            input: true,
+            checkpoint: Some(wire::CheckpointAbility {
+                max_bytes: Some(MAX_CHECKPOINT_BYTES as u64),
+            }),
+            ..wire::HostCapabilities::default()
+        },
+        limits: wire::Limits::default(),
+        endpoints: None,
+        heartbeat_ms: u64::try_from(manifest.heartbeat.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// `run/start`, after the answer to `initialize`.
+pub(super) fn start(
+    ctx: &RunContext,
+    outcome: wire::Outcome,
+) -> Result<wire::RunStart, AgentError> {
+    let answer: wire::Initialized = read::<wire::Initialize>(outcome)?;
+    if !(1..=wire::PROTOCOL_VERSION).contains(&answer.protocol_version) {
+        let version = answer.protocol_version;
+        return Err(protocol_error(format!(
+            "the agent wants version {version} of the wire"
+        )));
+    }
+    Ok(wire::RunStart {
+        scope: convert::scope(ctx),
+        agent: name_among(ctx, &answer.agents)?,
+        session: ctx.conversation_id().map(|id| id.to_string()),
+        input: convert::input(ctx)?,
+        params: convert::tree(ctx.params()),
+        metadata: convert::tree(ctx.metadata()),
+        checkpoint: latest(ctx, 0),
+        ..wire::RunStart::default()
+    })
+}
+
+/// The agent's name in a program that may hold several.
+fn name_among(ctx: &RunContext, agents: &[wire::AgentDescription]) -> Result<String, AgentError> {
+    let key = ctx.agent_key().as_str();
+    match agents {
+        [only] => Ok(only.name.clone()),
+        several if several.is_empty() || several.iter().any(|agent| agent.name == key) => {
+            Ok(key.to_owned())
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|agent| agent.name.as_str()).collect();
+            let why = format!(
+                "the program has no agent `{key}`; it has {}",
+                names.join(", ")
+            );
+            Err(AgentError::permanent("unknown_agent", why))
+        }
+    }
+}
+
+/// The attempt's end, after the answer to `run/start`.
+pub(super) fn conclude(manifest: &Manifest, outcome: wire::Outcome) -> Result<RunResult, Failure> {
+    let answer: wire::RunResult = read::<wire::RunStart>(outcome)?;
+    match answer.stop_reason {
+        StopReason::EndTurn | StopReason::MaxTokens | StopReason::MaxTurns => {}
+        StopReason::Refusal => {
+            let why = answer
+                .output
+                .text
+                .unwrap_or_else(|| "the agent declined".to_owned());
+            return Err(AgentError::permanent("refusal", why).into());
+        }
+        StopReason::Cancelled => {
+            let error = AgentError::permanent("cancelled", "the agent stopped the run");
+            let cause = StopCause::Cancelled;
+            return Err(Failure { error, cause });
+        }
+        StopReason::InputRequired | StopReason::Yield => {
+            let why = "the agent ended its attempt to wait, although no call was parked; \
+                       wait with `input/request`, `sleep` or `signal/wait`";
+            return Err(protocol_error(why).into());
+        }
+    }
+    let result = convert::result(answer.output, answer.usage)?;
+    let (bytes, limit) = (result.final_output.len(), manifest.max_output_bytes);
+    if bytes > limit.0 {
+        let why = format!(
+            "the output is {bytes} bytes; `max_output_bytes` is {limit}: write it to a file and return its name"
+        );
+        return Err(AgentError::permanent("output_too_large", why).into());
+    }
+    Ok(result)
+}
+
+/// An answer, or the failure that came instead.
+fn read<C: Call>(outcome: wire::Outcome) -> Result<C::Answer, AgentError> {
+    let answer = outcome.map_err(|error| convert::agent_error(error.into()))?;
+    C::read_answer(answer).map_err(|error| protocol_error(&AgentError::from(error).info().message))
+}
