@@ -17,22 +17,33 @@ pub type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
 pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
+        if let Ok(id) = <[u8; 16]>::try_from(bytes) {
+            let id = u128::from_le_bytes(id);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "folding two halves into one"
+            )]
+            self.write_u64((id >> 64) as u64 ^ id as u64);
+            return;
+        }
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
         }
     }
 
+    #[inline]
     fn write_u64(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
+    #[inline]
     fn write_usize(&mut self, _length: usize) {
         // The length prefix of the id's bytes, the same for all.
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
     }

@@ -22,6 +22,9 @@ mod payload;
 
 mod memory;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 #[doc(hidden)]
 pub use crate::memory::engine;
 pub use crate::{

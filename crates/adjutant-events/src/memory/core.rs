@@ -2,18 +2,43 @@
 
 use std::{collections::VecDeque, task::Waker};
 
-use adjutant_core::{Error, Event, IdMap, Limits, NewEvent, Result, RunId, Timestamp};
+use adjutant_core::{
+    Error, Event, EventType, IdMap, Json, Limits, NewEvent, Result, RunId, Timestamp, Visibility,
+};
 
+/// The events of one run.
 #[derive(Debug, Default)]
-struct Log {
+pub struct Log {
     /// Events forgotten at the front.
     trimmed: u64,
-    events: VecDeque<Event>,
+    events: VecDeque<Stored>,
+}
+
+/// An event without what its place says: run and number.
+#[derive(Debug)]
+struct Stored {
+    timestamp: Timestamp,
+    event_type: EventType,
+    visibility: Visibility,
+    payload: Json,
 }
 
 impl Log {
     fn last(&self) -> u64 {
         self.trimmed + u64::try_from(self.events.len()).unwrap_or(0)
+    }
+}
+
+impl Stored {
+    fn event(&self, run_id: RunId, seq: u64) -> Event {
+        Event {
+            run_id,
+            seq,
+            timestamp: self.timestamp,
+            event_type: self.event_type.clone(),
+            visibility: self.visibility,
+            payload: self.payload.clone(),
+        }
     }
 }
 
@@ -36,20 +61,15 @@ impl EventCore {
     /// Appends events and returns the number of the last one.
     pub fn append(&mut self, run: RunId, events: Vec<NewEvent>, now: Timestamp) -> u64 {
         let log = self.runs.entry(run).or_default();
-        let mut seq = log.last();
-        log.events.extend(events.into_iter().map(|event| {
-            seq += 1;
-            Event {
-                run_id: run,
-                seq,
-                timestamp: now,
-                event_type: event.event_type,
-                visibility: event.visibility,
-                payload: event.payload,
-            }
+        log.events.extend(events.into_iter().map(|event| Stored {
+            timestamp: now,
+            event_type: event.event_type,
+            visibility: event.visibility,
+            payload: event.payload,
         }));
+        let last = log.last();
         self.wake(run);
-        seq
+        last
     }
 
     /// The number of the run's latest event, 0 for none.
@@ -75,7 +95,9 @@ impl EventCore {
         let skip = usize::try_from(skip)
             .unwrap_or(usize::MAX)
             .min(log.events.len());
-        Ok(log.events.range(skip..).take(limit).cloned().collect())
+        let numbers = after.max(log.trimmed) + 1..;
+        let events = numbers.zip(log.events.range(skip..)).take(limit);
+        Ok(events.map(|(seq, stored)| stored.event(run, seq)).collect())
     }
 
     /// Forgets events up to and including number `upto`.
@@ -87,10 +109,10 @@ impl EventCore {
         }
     }
 
-    /// Forgets a run.
-    pub fn forget(&mut self, run: RunId) {
-        self.runs.remove(&run);
+    /// Forgets a run. What it had is handed out, to be dropped outside the lock.
+    pub fn forget(&mut self, run: RunId) -> Option<Log> {
         self.wake(run);
+        self.runs.remove(&run)
     }
 
     /// Calls `waker` when the run's log changes. The token, 0 at first, names the wait. False when the

@@ -21,7 +21,7 @@ use crate::EventBus;
 /// The parts of [`MemoryEventBus`] for engines that hold more than events under the same lock.
 pub mod engine {
     pub use super::{
-        core::{EventCore, check_event},
+        core::{EventCore, Log, check_event},
         wait::{Shared, changed},
     };
 }

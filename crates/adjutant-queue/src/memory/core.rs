@@ -120,6 +120,10 @@ pub struct QueueCore {
     pub(super) waiters: Waiters,
     pub(super) todo: Vec<super::effects::Todo>,
     /// What the last calls forgot; dropped outside the lock.
+    #[allow(
+        clippy::vec_box,
+        reason = "moving the box under the lock is cheaper than the entry"
+    )]
     pub(super) forgotten: Vec<Box<Entry>>,
 }
 
@@ -127,6 +131,7 @@ pub struct QueueCore {
 #[derive(Debug, Default)]
 pub struct Afterwards {
     wakes: Wakes,
+    #[allow(clippy::vec_box, reason = "as they come")]
     _forgotten: Vec<Box<Entry>>,
 }
 

@@ -203,7 +203,25 @@ mod tests {
     use adjutant_core::{RunInput, WorkerId};
 
     use super::*;
-    use crate::AgentFilter;
+    use crate::{
+        AgentFilter,
+        conformance::{Fixture, ManualClock},
+    };
+
+    fn fixture() -> Fixture {
+        let clock = ManualClock::new();
+        let config = QueueConfig {
+            clock: Arc::new(clock.clone()),
+            ..QueueConfig::default()
+        };
+        Fixture {
+            engine: Arc::new(MemoryQueue::with(config)),
+            clock,
+            keep: Box::new(()),
+        }
+    }
+
+    crate::suite!(async { fixture() });
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_ends_leaves_nothing_behind() {

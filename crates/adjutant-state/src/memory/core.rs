@@ -1,6 +1,6 @@
 //! Journals and checkpoints as plain values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use adjutant_core::{
     Error, IdMap, Json, Limits, Result, RunId, StepOutcome, StepRecord, Timestamp,
@@ -11,11 +11,12 @@ use crate::{Checkpoint, History, StateWrite};
 /// Journals up to this length are searched from front to back; longer ones get an index.
 const SMALL: usize = 16;
 
+/// The journal and checkpoints of one run.
 #[derive(Debug, Default)]
-struct Journal {
+pub struct Journal {
     steps: Vec<StepRecord>,
     /// Where each key is; only for journals longer than [`SMALL`].
-    places: HashMap<String, usize>,
+    places: BTreeMap<String, usize>,
     checkpoints: VecDeque<Checkpoint>,
     saved: u64,
 }
@@ -145,9 +146,9 @@ impl JournalCore {
         kept.into_iter().flatten().take(limit).cloned().collect()
     }
 
-    /// Forgets a run.
-    pub fn forget(&mut self, run: RunId) {
-        self.runs.remove(&run);
+    /// Forgets a run. What it had is handed out, to be dropped outside the lock.
+    pub fn forget(&mut self, run: RunId) -> Option<Journal> {
+        self.runs.remove(&run)
     }
 }
 

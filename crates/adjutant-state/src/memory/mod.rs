@@ -16,7 +16,7 @@ use crate::{Checkpoint, DEFAULT_CHECKPOINTS_KEPT, History, StateStore, StateWrit
 /// The parts of [`MemoryStateStore`] for engines that hold more than state under the same lock.
 pub mod engine {
     pub use super::core::{
-        JournalCore, Written, check_checkpoint, check_step, check_write, steps_of,
+        Journal, JournalCore, Written, check_checkpoint, check_step, check_write, steps_of,
     };
 }
 

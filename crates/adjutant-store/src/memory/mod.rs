@@ -11,12 +11,15 @@ use std::{
 };
 
 use adjutant_core::{Clock, Error, Limits, NewEvent, Result, RunId, SystemClock, Timestamp};
-use adjutant_events::engine::EventCore;
+use adjutant_events::engine::{EventCore, Log};
 use adjutant_queue::{
     QueueConfig,
     engine::{QueueCore, RunLog},
 };
-use adjutant_state::{DEFAULT_CHECKPOINTS_KEPT, engine::JournalCore};
+use adjutant_state::{
+    DEFAULT_CHECKPOINTS_KEPT,
+    engine::{Journal, JournalCore},
+};
 
 /// How a [`MemoryStore`] is set up.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ struct Inner {
 struct Logs {
     events: EventCore,
     journals: JournalCore,
+    /// What was forgotten under the lock; dropped outside it.
+    forgotten: Vec<(Option<Log>, Option<Journal>)>,
 }
 
 impl RunLog for Logs {
@@ -67,8 +72,8 @@ impl RunLog for Logs {
     }
 
     fn forget(&mut self, run: RunId) {
-        self.events.forget(run);
-        self.journals.forget(run);
+        let forgotten = (self.events.forget(run), self.journals.forget(run));
+        self.forgotten.push(forgotten);
     }
 }
 
@@ -102,6 +107,7 @@ impl MemoryStore {
                 logs: Logs {
                     events: EventCore::new(),
                     journals: JournalCore::new(config.checkpoints_kept),
+                    forgotten: Vec::new(),
                 },
                 closed: false,
             }),
@@ -118,7 +124,9 @@ impl MemoryStore {
         let answer = f(&mut inner);
         let afterwards = inner.queue.afterwards();
         let watchers = inner.logs.events.wakes();
+        let forgotten = std::mem::take(&mut inner.logs.forgotten);
         drop(inner);
+        drop(forgotten);
         afterwards.run();
         for watcher in watchers {
             watcher.wake();

@@ -135,7 +135,7 @@ impl StateStore for MemoryStore {
 
     async fn forget(&self, run: RunId) -> Result<()> {
         self.with_inner(|inner| {
-            inner.logs.journals.forget(run);
+            let _journal = inner.logs.journals.forget(run);
             if let Some(record) = inner.queue.record_mut(run) {
                 record.steps = 0;
                 record.checkpoint = 0;
