@@ -1,5 +1,11 @@
 //! Any command as an agent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, its helpers too"
+)]
+
 mod support;
 
 use adjutant_process::{ByteSize, Protocol};

@@ -1,5 +1,11 @@
 //! Nothing that an agent starts outlives it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, its helpers too"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! Agents in processes, over the wire.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, its helpers too"
+)]
+
 mod support;
 
 use std::time::Duration;
