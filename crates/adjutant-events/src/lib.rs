@@ -23,6 +23,9 @@ mod port;
 mod memory;
 mod tail;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 #[doc(hidden)]
 pub use crate::memory::engine;
 pub use crate::{

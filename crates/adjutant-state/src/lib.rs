@@ -19,6 +19,9 @@ mod port;
 
 mod memory;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 #[doc(hidden)]
 pub use crate::memory::engine;
 pub use crate::{

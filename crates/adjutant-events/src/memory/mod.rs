@@ -120,6 +120,17 @@ impl EventBus for MemoryEventBus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::{AnyRun, Fixture};
+
+    fn fixture() -> Fixture {
+        Fixture {
+            engine: Arc::new(MemoryEventBus::new()),
+            runs: Box::new(AnyRun),
+            keep: Box::new(()),
+        }
+    }
+
+    crate::suite!(async { fixture() });
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_ends_leaves_nothing_behind() {

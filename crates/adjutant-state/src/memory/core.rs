@@ -77,7 +77,7 @@ impl JournalCore {
     pub fn check<'a>(
         &self,
         run: RunId,
-        steps: impl Iterator<Item = &'a StepRecord> + Clone,
+        steps: &(impl Iterator<Item = &'a StepRecord> + Clone),
     ) -> Result<()> {
         let journal = self.runs.get(&run);
         for (n, step) in steps.clone().enumerate() {

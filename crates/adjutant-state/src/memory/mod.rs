@@ -102,7 +102,7 @@ impl StateStore for MemoryStateStore {
         if fenced.epochs.get(&run).is_some_and(|seen| epoch < *seen) {
             return Err(Error::LeaseLost { run, epoch });
         }
-        fenced.journals.check(run, steps_of(&writes))?;
+        fenced.journals.check(run, &steps_of(&writes))?;
         fenced.epochs.insert(run, epoch);
         let now = self.clock.now();
         for write in writes {
@@ -128,4 +128,21 @@ impl StateStore for MemoryStateStore {
         fenced.journals.forget(run);
         Ok(())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Fixture, FreeEpochs};
+
+    fn fixture() -> Fixture {
+        let engine = Arc::new(MemoryStateStore::new());
+        Fixture {
+            epochs: Box::new(FreeEpochs(engine.clone())),
+            engine,
+            keep: Box::new(()),
+        }
+    }
+
+    crate::suite!(async { fixture() });
 }

@@ -104,7 +104,7 @@ impl Inner {
             Op::Step(step) => Some(step),
             _ => None,
         });
-        self.logs.journals.check(lease.run, steps)?;
+        self.logs.journals.check(lease.run, &steps)?;
         for (n, op) in ops.iter().enumerate() {
             if let Op::TakeSignal(signal) = op
                 && (!self.queue.has_signal(lease.run, *signal) || ops[..n].contains(op))

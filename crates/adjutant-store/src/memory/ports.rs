@@ -110,7 +110,7 @@ impl StateStore for MemoryStore {
             let record = record
                 .filter(|record| record.state == RunState::Running && record.epoch == epoch)
                 .ok_or(Error::LeaseLost { run, epoch })?;
-            journals.check(run, steps_of(&writes))?;
+            journals.check(run, &steps_of(&writes))?;
             let now = self.clock.now();
             for write in writes {
                 match write {
