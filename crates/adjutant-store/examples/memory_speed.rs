@@ -21,7 +21,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .map_or(Ok(200_000), |text| text.parse())?;
     for (name, submit) in [("one submit per run", 1), ("batches of submits", BATCH)] {
-        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig { keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)), ..Default::default() }));
+        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig {
+            keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)),
+            ..Default::default()
+        }));
         let took = parts(&store, runs, submit).await?;
         let all: Duration = took.iter().map(|(_, took)| *took).sum();
         println!("one task, {name}: {:.0} runs/s", rate(runs, all));
@@ -33,7 +36,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     for tasks in [2, 8] {
-        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig { keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)), ..Default::default() }));
+        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig {
+            keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)),
+            ..Default::default()
+        }));
         let begin = Instant::now();
         let each = runs / tasks;
         let workers: Vec<_> = (0..tasks)

@@ -21,6 +21,9 @@ mod port;
 
 mod memory;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 pub use crate::{
     memory::{MemoryConfig, MemoryStore},
     port::{CheckReport, Commit, Committed, Fork, Op, Store, StoreInfo},

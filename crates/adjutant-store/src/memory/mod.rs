@@ -134,3 +134,29 @@ impl MemoryStore {
         Ok(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Fixture, ManualClock, model};
+
+    fn fixture() -> Fixture {
+        let clock = ManualClock::new();
+        let config = MemoryConfig {
+            clock: Arc::new(clock.clone()),
+            ..MemoryConfig::default()
+        };
+        Fixture {
+            engine: Arc::new(MemoryStore::with(config)),
+            clock,
+            keep: Box::new(()),
+        }
+    }
+
+    crate::suite!(async { fixture() });
+
+    #[tokio::test]
+    async fn two_stores_give_the_same_answers() {
+        model::compare(&fixture(), &fixture(), 1, 3000).await;
+    }
+}
