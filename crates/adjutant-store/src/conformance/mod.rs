@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::needless_pass_by_value,
     reason = "these are tests: a case's name is its sentence, and a case may stop at the first surprise"
 )]
