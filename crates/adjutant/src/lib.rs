@@ -1,1 +1,29 @@
-//! adjutant
+#![doc = include_str!("../../../README.md")]
+//!
+//! # In this crate
+//!
+//! The libraries under one name, and [`open_store`], which finds the engine behind a URL. Whoever needs only a
+//! part depends on that part: every module here is a crate of its own.
+
+mod open;
+
+pub use adjutant_core as core;
+pub use adjutant_events as events;
+pub use adjutant_executor as executor;
+#[cfg(feature = "process")]
+pub use adjutant_process as process;
+pub use adjutant_queue as queue;
+#[cfg(feature = "sqlite")]
+pub use adjutant_sqlite as sqlite;
+pub use adjutant_state as state;
+pub use adjutant_store as store;
+
+pub use adjutant_core::{
+    Agent, AgentError, AgentFn, AgentKey, AgentRegistry, Error, ErrorInfo, Json, Message, Outcome,
+    Result, RetryPolicy, RunContext, RunId, RunInput, RunResult, RunState,
+};
+pub use adjutant_executor::{AgentRunner, RunnerConfig, StepPlan};
+pub use adjutant_queue::{NewRun, RunLookup, RunQueue};
+pub use adjutant_store::{MemoryStore, Store};
+
+pub use crate::open::{StoreOptions, Synchronous, open_store};

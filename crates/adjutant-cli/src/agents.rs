@@ -1,0 +1,222 @@
+//! Agents on disk: found by path, built, and made ready to run.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use adjutant::{
+    core::{AgentRegistry, RetryPolicy},
+    process::{Environment, Manifest, NativeProcesses, ProcessAgent, ProcessManager},
+    queue::{Concurrency, NewRun},
+};
+
+use crate::{
+    context::Context,
+    failure::{AGENT_NOT_FOUND, BUILD_FAILED, Failure, MANIFEST_INVALID, Result},
+    output::Paint,
+};
+
+/// The file that makes a folder an agent.
+pub const MANIFEST_FILE: &str = "agent.yaml";
+
+/// An agent whose manifest has been read.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub manifest: Manifest,
+    /// The manifest's absolute path.
+    pub path: PathBuf,
+}
+
+impl Found {
+    /// The agent at a path: a folder with a manifest, or the manifest itself.
+    pub fn at(context: &Context, path: &Path) -> Result<Self> {
+        let file = if path.is_dir() {
+            path.join(MANIFEST_FILE)
+        } else {
+            path.to_owned()
+        };
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) => return Err(not_found(context, path, &file, &error)),
+        };
+        let shown = context.project.short(&file);
+        let manifest = Manifest::from_yaml(&text).map_err(|error| {
+            Failure::usage(
+                MANIFEST_INVALID,
+                format!("the manifest {shown} is not valid"),
+            )
+            .because(error.to_string())
+            .hint("every field is described in docs/reference/agent-manifest.md")
+        })?;
+        let path = fs::canonicalize(&file)
+            .map_err(|error| Failure::io(format!("failed to find {shown}"), &error))?;
+        Ok(Self { manifest, path })
+    }
+
+    /// The agents at several paths; a folder without a manifest is searched one level deep.
+    pub fn all(context: &Context, paths: &[PathBuf]) -> Result<Vec<Self>> {
+        let mut found: Vec<Self> = Vec::new();
+        for path in paths {
+            let below = if path.is_dir() && !path.join(MANIFEST_FILE).exists() {
+                agents_below(path)
+            } else {
+                Vec::new()
+            };
+            let manifests = if below.is_empty() {
+                vec![path.clone()]
+            } else {
+                below
+            };
+            for manifest in manifests {
+                let agent = Self::at(context, &manifest)?;
+                if let Some(other) = found
+                    .iter()
+                    .find(|other| other.manifest.name == agent.manifest.name)
+                {
+                    if other.path == agent.path {
+                        continue;
+                    }
+                    let message = format!("two agents have the name `{}`", agent.manifest.name);
+                    return Err(Failure::usage(MANIFEST_INVALID, message)
+                        .because(format!(
+                            "{} and {}",
+                            other.path.display(),
+                            agent.path.display()
+                        ))
+                        .hint("give them different names, or name the folders one by one"));
+                }
+                found.push(agent);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The agent's key.
+    pub fn key(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// The manifest's folder, in which everything of the agent runs.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Runs the manifest's build command, if there is one. What it prints goes to stderr.
+    pub async fn build(&self, context: &Context) -> Result<()> {
+        let Some((program, arguments)) = self
+            .manifest
+            .build
+            .as_deref()
+            .and_then(<[String]>::split_first)
+        else {
+            return Ok(());
+        };
+        let command = self.manifest.build.as_deref().unwrap_or_default().join(" ");
+        let told = format!("building {}: {command}", self.key());
+        context.out.note(&context.out.paint(Paint::Dim, &told));
+        let failed = |why: String| {
+            Failure::failed(BUILD_FAILED, format!("the build of {} failed", self.key()))
+                .because(why)
+                .hint(format!(
+                    "repeat it by hand: cd {} && {command}",
+                    self.folder().display()
+                ))
+        };
+        let status = tokio::process::Command::new(program)
+            .args(arguments)
+            .current_dir(self.folder())
+            .stdin(Stdio::null())
+            .stdout(io::stderr())
+            .kill_on_drop(true)
+            .status()
+            .await
+            .map_err(|error| failed(format!("`{program}`: {error}")))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(failed(format!("`{command}`: {status}")))
+    }
+
+    /// Gives a run what the manifest says about runs, with `retry` where it says nothing.
+    pub fn prepare(&self, run: &mut NewRun, retry: RetryPolicy) {
+        run.timeout = self.manifest.timeout;
+        run.retry = if self.manifest.retry == RetryPolicy::default() {
+            retry
+        } else {
+            self.manifest.retry.clone()
+        };
+        run.concurrency = self
+            .manifest
+            .concurrency
+            .as_ref()
+            .map(|concurrency| Concurrency {
+                key: concurrency.key.as_deref().unwrap_or(self.key()).into(),
+                limit: concurrency.limit,
+            });
+    }
+}
+
+/// The agents, ready to be driven.
+pub fn registry(agents: &[Found]) -> Result<AgentRegistry> {
+    let processes: Arc<dyn ProcessManager> = Arc::new(NativeProcesses::new().map_err(|error| {
+        Failure::failed(crate::failure::IO, "processes cannot be started")
+            .because(error.to_string())
+    })?);
+    let base = Environment::inherited(crate::project::variables());
+    let mut registry = AgentRegistry::new();
+    for agent in agents {
+        registry.register(ProcessAgent::new(
+            agent.manifest.clone(),
+            agent.folder(),
+            base.clone(),
+            Arc::clone(&processes),
+        ))?;
+    }
+    Ok(registry)
+}
+
+fn agents_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join(MANIFEST_FILE).is_file())
+        .collect();
+    found.sort();
+    found
+}
+
+fn not_found(context: &Context, path: &Path, file: &Path, error: &io::Error) -> Failure {
+    let message = if path.is_dir() {
+        format!("there is no {MANIFEST_FILE} in {}", path.display())
+    } else {
+        format!("there is no agent at {}", path.display())
+    };
+    let mut nearby = Vec::new();
+    for folder in [
+        path,
+        &context.project.cwd,
+        &context.project.cwd.join("examples"),
+    ] {
+        nearby.extend(agents_below(folder));
+    }
+    nearby.truncate(5);
+    let names: Vec<String> = nearby
+        .iter()
+        .map(|path| context.project.short(path))
+        .collect();
+    let hint = if names.is_empty() {
+        "make one with `agent init DIR`, then `agent run DIR`".to_owned()
+    } else {
+        format!("agents nearby: {}", names.join(", "))
+    };
+    let failure = Failure::usage(AGENT_NOT_FOUND, message).hint(hint);
+    if error.kind() == io::ErrorKind::NotFound {
+        return failure;
+    }
+    failure.because(format!("{}: {error}", file.display()))
+}

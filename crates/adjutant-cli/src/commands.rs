@@ -1,0 +1,63 @@
+//! The commands, one file each.
+
+mod backup;
+mod completions;
+mod config;
+mod control;
+mod doctor;
+mod events;
+mod init;
+mod run;
+mod runs;
+mod show;
+mod worker;
+
+use clap::Subcommand;
+
+use crate::{context::Context, exit::Exit, failure::Result};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a small agent to start from
+    Init(init::Init),
+    /// Run an agent and wait for its result
+    Run(run::Run),
+    /// Look after runs: list, show, cancel, resume, approve, …
+    #[command(subcommand, visible_alias = "r")]
+    Runs(runs::Runs),
+    /// Serve agents: work on their runs until stopped
+    Worker(worker::Worker),
+    /// Copy the store to a file while it is in use
+    Backup(backup::Backup),
+    /// Put a backup in the store's place
+    Restore(backup::Restore),
+    /// Check that everything is in order
+    Doctor,
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Config),
+    /// What can happen in a run
+    #[command(subcommand)]
+    Events(events::EventTypes),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+    /// Print the version and what this build can do
+    Version,
+}
+
+/// Carries out a command.
+pub async fn run(context: &Context, command: Command) -> Result<Exit> {
+    match command {
+        Command::Init(init) => init.run(context),
+        Command::Run(run) => Box::pin(run.run(context)).await,
+        Command::Runs(runs) => Box::pin(runs.run(context)).await,
+        Command::Worker(worker) => Box::pin(worker.run(context)).await,
+        Command::Backup(backup) => backup.run(context).await,
+        Command::Restore(restore) => restore.run(context).await,
+        Command::Doctor => doctor::run(context).await,
+        Command::Config(config) => config.run(context),
+        Command::Events(types) => types.run(context),
+        Command::Completions(completions) => completions.run(context),
+        Command::Version => completions::version(context),
+    }
+}

@@ -1,0 +1,354 @@
+//! `agent doctor`: whether everything that agents need is there and in order.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use adjutant::{Store, StoreOptions, open_store};
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    drive,
+    exit::Exit,
+    failure::{Failure, Result},
+    output::Paint,
+    units::show_size,
+    workers::{self, Life},
+};
+
+/// Less free space than this is about to be a problem.
+const LITTLE_SPACE: u64 = 200 << 20;
+/// Clocks that are off by more have other troubles than ours; this is when this program was written.
+const NOT_BEFORE: Duration = Duration::from_secs(1_760_000_000);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Works, but somebody may want to know.
+    Note,
+    Problem,
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    verdict: Verdict,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+impl Finding {
+    fn new(check: &str, verdict: Verdict, found: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            verdict,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    fn advice(self, advice: impl Into<String>) -> Self {
+        Self {
+            advice: Some(advice.into()),
+            ..self
+        }
+    }
+}
+
+pub async fn run(context: &Context) -> Result<Exit> {
+    let mut findings = vec![configuration(context)];
+    findings.extend(store(context).await);
+    findings.extend(workers(context));
+    findings.extend(space(context));
+    findings.extend(programs());
+    findings.extend(system());
+    let sound = findings
+        .iter()
+        .all(|finding| finding.verdict != Verdict::Problem);
+    if context.out.is_structured() {
+        context
+            .out
+            .value(&serde_json::json!({ "sound": sound, "checks": findings }))?;
+    } else {
+        table(context, &findings)?;
+    }
+    Ok(if sound { Exit::Ok } else { Exit::Failed })
+}
+
+fn table(context: &Context, findings: &[Finding]) -> Result<()> {
+    let width = findings
+        .iter()
+        .map(|finding| finding.check.len())
+        .max()
+        .unwrap_or_default();
+    for finding in findings {
+        let sign = match finding.verdict {
+            Verdict::Ok => "ok     ",
+            Verdict::Note => "note   ",
+            Verdict::Problem => "PROBLEM",
+        };
+        context
+            .out
+            .line(format!("{sign}  {:width$}  {}", finding.check, finding.found).trim_end())?;
+        if let Some(advice) = &finding.advice {
+            context
+                .out
+                .line(&format!("{:7}  {:width$}  -> {advice}", "", ""))?;
+        }
+    }
+    let problems = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Problem)
+        .count();
+    match problems {
+        0 => context.out.note(
+            &context
+                .out
+                .paint(Paint::Green, "everything that was looked at is in order"),
+        ),
+        1 => context.out.note("1 problem"),
+        many => context.out.note(&format!("{many} problems")),
+    }
+    Ok(())
+}
+
+fn configuration(context: &Context) -> Finding {
+    let file = context.config.file.as_ref();
+    let found = file.map_or_else(
+        || "defaults, no file".to_owned(),
+        |file| context.project.short(file),
+    );
+    Finding::new("configuration", Verdict::Ok, found)
+}
+
+async fn store(context: &Context) -> Vec<Finding> {
+    let database = context.database();
+    if let Some(path) = database.as_ref().filter(|path| !path.exists()) {
+        let found = format!("none yet at {}", context.project.short(path));
+        return vec![
+            Finding::new("store", Verdict::Note, found)
+                .advice("the first `agent run PATH` makes it"),
+            engine_works(context).await,
+        ];
+    }
+    let store = match context.store().await {
+        Ok(store) => store,
+        Err(failure) => return vec![problem("store", &failure)],
+    };
+    let info = store.info();
+    let schema = info
+        .schema
+        .map(|schema| format!(", schema {schema}"))
+        .unwrap_or_default();
+    let mut findings = vec![Finding::new(
+        "store",
+        Verdict::Ok,
+        format!("{} at {}{schema}", info.engine, info.location),
+    )];
+    let durable = context.config.text("store.synchronous") == "full" && info.engine != "memory";
+    let durability = Finding::new(
+        "durability",
+        if durable { Verdict::Ok } else { Verdict::Note },
+        info.durability,
+    );
+    findings.push(if durable {
+        durability
+    } else {
+        durability.advice("`store.synchronous: full` in adjutant.yaml makes acknowledged writes survive a power cut")
+    });
+    match store.check().await {
+        Ok(report) => {
+            for (name, problem) in report.checks {
+                let check = format!("integrity: {name}");
+                findings.push(match problem {
+                    None => Finding::new(&check, Verdict::Ok, "sound"),
+                    Some(problem) => Finding::new(&check, Verdict::Problem, problem)
+                        .advice("put a backup back: agent restore FILE --force"),
+                });
+            }
+        }
+        Err(error) => findings.push(problem("integrity", &error.into())),
+    }
+    findings.push(queue(&*store).await);
+    if let Some(path) = &database {
+        findings.push(writable(path));
+    }
+    store.close().await;
+    findings
+}
+
+/// Whether the configured engine can be used at all, tried where nothing is left behind.
+async fn engine_works(context: &Context) -> Finding {
+    let url = context.config.store_url(&context.project);
+    let scheme = url.split(':').next().unwrap_or_default().to_owned();
+    if scheme == "sqlite" || scheme == "memory" {
+        return Finding::new("engine", Verdict::Ok, format!("{scheme} is in this build"));
+    }
+    match open_store(&url, StoreOptions::default()).await {
+        Ok(_) => Finding::new("engine", Verdict::Ok, scheme),
+        Err(error) => problem("engine", &error.into()),
+    }
+}
+
+async fn queue(store: &dyn Store) -> Finding {
+    match store.stats().await {
+        Err(error) => problem("queue", &error.into()),
+        Ok(stats) => {
+            let total: u64 = stats.by_state.values().sum();
+            let parked = stats
+                .by_state
+                .get(&adjutant::RunState::Parked)
+                .copied()
+                .unwrap_or_default();
+            let found = format!(
+                "{total} runs: {} ready, {} delayed, {} blocked, {parked} parked",
+                stats.ready, stats.delayed, stats.blocked
+            );
+            if parked == 0 {
+                return Finding::new("queue", Verdict::Ok, found);
+            }
+            Finding::new("queue", Verdict::Note, found)
+                .advice("see them with: agent runs list --state parked; put one back with: agent runs redrive RUN")
+        }
+    }
+}
+
+fn writable(database: &Path) -> Finding {
+    let folder = database.parent().unwrap_or(Path::new("."));
+    for (what, path) in [("file", database), ("folder", folder)] {
+        if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
+            return Finding::new(
+                "writable",
+                Verdict::Problem,
+                format!("the {what} {} cannot be written", path.display()),
+            )
+            .advice(format!("chmod u+w {}", path.display()));
+        }
+    }
+    Finding::new("writable", Verdict::Ok, "file and folder")
+}
+
+fn workers(context: &Context) -> Vec<Finding> {
+    let Some(folder) = drive::notes_folder(context) else {
+        return Vec::new();
+    };
+    let notes = workers::notes(&folder);
+    let alive = notes
+        .iter()
+        .filter(|note| note.life() == Life::Alive)
+        .count();
+    let dead = notes
+        .iter()
+        .filter(|note| note.life() == Life::Dead)
+        .count();
+    vec![Finding::new(
+        "workers",
+        Verdict::Ok,
+        format!("{alive} alive on this machine, {dead} dead"),
+    )]
+}
+
+fn space(context: &Context) -> Option<Finding> {
+    let database = context.database()?;
+    let folder = database
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.exists())?;
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let found = format!("{} free at {}", show_size(free), folder.display());
+    if free < LITTLE_SPACE {
+        return Some(
+            Finding::new("disk", Verdict::Problem, found).advice(
+                "free some space; `agent runs prune --older-than 30d` forgets finished runs",
+            ),
+        );
+    }
+    Some(Finding::new("disk", Verdict::Ok, found))
+}
+
+/// Programs that agents are commonly written for. Only those of the machine's PATH, as agents see it.
+fn programs() -> Vec<Finding> {
+    [
+        ("python3", "needed for agents in Python"),
+        ("cargo", "needed to build agents in Rust"),
+    ]
+    .into_iter()
+    .map(|(program, why)| {
+        let Some(path) = in_path(program) else {
+            return Finding::new(program, Verdict::Note, format!("not found; {why}"))
+                .advice(format!("install {program} if you want such agents"));
+        };
+        let version = Command::new(&path)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        match version {
+            Some(version) => Finding::new(program, Verdict::Ok, version),
+            None => Finding::new(
+                program,
+                Verdict::Note,
+                format!("{} does not run; {why}", path.display()),
+            ),
+        }
+    })
+    .collect()
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn system() -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease") {
+        let cgroup = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            "cgroup v2"
+        } else {
+            "no cgroup v2"
+        };
+        findings.push(Finding::new(
+            "kernel",
+            Verdict::Ok,
+            format!("{}, {cgroup}", release.trim()),
+        ));
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let shown = crate::recovery::now().to_string();
+    findings.push(if now < NOT_BEFORE {
+        Finding::new("clock", Verdict::Problem, shown)
+            .advice("set the clock: leases and timers go by it")
+    } else {
+        Finding::new("clock", Verdict::Ok, shown)
+    });
+    findings
+}
+
+fn problem(check: &str, failure: &Failure) -> Finding {
+    let mut found = failure.message.clone();
+    for cause in &failure.causes {
+        found.push_str(": ");
+        found.push_str(cause);
+    }
+    let finding = Finding::new(check, Verdict::Problem, found);
+    match &failure.hint {
+        Some(hint) => finding.advice(hint.clone()),
+        None => finding,
+    }
+}

@@ -1,0 +1,265 @@
+//! `agent run`: one run of one agent, here and now, or queued for a worker.
+
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+use adjutant::{
+    Store,
+    core::{Json, RunId},
+    queue::{Concurrency, NewRun},
+};
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::{
+    agents::Found,
+    context::Context,
+    drive::{self, Drive, News},
+    exit::Exit,
+    failure::{Failure, Result, USAGE},
+    input,
+    output::Paint,
+    recovery::{self, Holder, Marks},
+    units::{parse_duration, show_duration},
+    workers,
+};
+
+use super::show;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The same command again continues a run that was interrupted or killed: finished steps are not \
+                        done again.\nText that is a JSON object or array is passed as data, other text as a user's message."
+)]
+pub struct Run {
+    /// Folder with an agent.yaml, or the file itself
+    path: PathBuf,
+    /// Input: text, or a JSON object or array
+    #[arg(conflicts_with = "file")]
+    input: Option<String>,
+    /// Read the input from a JSON file, or from stdin with -
+    #[arg(short, long = "input", value_name = "FILE")]
+    file: Option<String>,
+    /// Queue the run for a worker and leave
+    #[arg(short, long)]
+    detach: bool,
+    /// Settings for the agent
+    #[arg(long, value_name = "JSON")]
+    params: Option<String>,
+    /// Whatever is to be kept with the run
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// Higher goes first, -100 to 100
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i32,
+    /// Do not start before this time is over
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    delay: Option<Duration>,
+    /// Longest time for the run's own work
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// Submits with the same key are one run
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// At most N runs with this key at a time
+    #[arg(long, value_name = "KEY=N", value_parser = parse_concurrency)]
+    concurrency_key: Option<Concurrency>,
+    /// Attempts in all
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<NonZeroU32>,
+    /// Start afresh, even if an equal run is unfinished
+    #[arg(long)]
+    new: bool,
+    /// Leave with status 5 when the run asks a person, instead of waiting for the answer
+    #[arg(long)]
+    no_wait_input: bool,
+    /// Further agents to serve, for runs that delegate to them
+    #[arg(long, value_name = "PATH")]
+    with: Vec<PathBuf>,
+    /// Form of the news on stderr
+    #[arg(long, value_enum, default_value_t)]
+    events: News,
+}
+
+impl Run {
+    pub async fn run(self, context: &Context) -> Result<Exit> {
+        let agent = Found::at(context, &self.path)?;
+        let others = Found::all(context, &self.with)?;
+        let new_run = self.new_run(context, &agent)?;
+        let store = context.make_store().await?;
+        // A build is of no use to a run that its store would refuse.
+        new_run.validate(&store.limits())?;
+        if self.detach {
+            return detach(context, &store, new_run).await;
+        }
+        agent.build(context).await?;
+        for other in &others {
+            other.build(context).await?;
+        }
+        let (run, after) = self.begin(context, &store, &agent, new_run).await?;
+        let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
+        let news = if context.out.quiet {
+            News::None
+        } else {
+            self.events
+        };
+        let drive = Drive {
+            context,
+            store,
+            agents: &agents,
+            run,
+            after,
+            news,
+            until_input: self.no_wait_input,
+        };
+        show::ended(context, run, Box::pin(drive::drive(drive)).await?)
+    }
+
+    fn new_run(&self, context: &Context, agent: &Found) -> Result<NewRun> {
+        let input = input::read(
+            self.input.as_deref(),
+            self.file.as_deref(),
+            self.params.as_deref(),
+        )?;
+        let mut run = NewRun::new(agent.key(), &input)?;
+        agent.prepare(&mut run, context.config.runner().retry_policy());
+        let fingerprint = (!self.detach && self.idempotency_key.is_none())
+            .then(|| recovery::fingerprint(agent, &context.project.cwd, &input));
+        let marks = Marks {
+            cwd: Some(context.project.cwd.display().to_string()),
+            manifest: Some(agent.path.display().to_string()),
+            fingerprint,
+        };
+        run.metadata = metadata(self.metadata.as_deref(), &marks)?;
+        run.priority = self.priority;
+        run.not_before = self.delay.map(|delay| recovery::now() + delay);
+        run.idempotency_key.clone_from(&self.idempotency_key);
+        if self.timeout.is_some() {
+            run.timeout = self.timeout;
+        }
+        if let Some(attempts) = self.max_attempts {
+            run.retry.max_attempts = attempts;
+        }
+        if self.concurrency_key.is_some() {
+            run.concurrency.clone_from(&self.concurrency_key);
+        }
+        Ok(run)
+    }
+
+    /// The run to work on: an unfinished one that an equal command began, or a new one.
+    async fn begin(
+        &self,
+        context: &Context,
+        store: &Arc<dyn Store>,
+        agent: &Found,
+        new_run: NewRun,
+    ) -> Result<(RunId, u64)> {
+        let out = &context.out;
+        if let Some(fingerprint) = Marks::of(&new_run.metadata)
+            .fingerprint
+            .filter(|_| !self.new)
+        {
+            let folder = drive::notes_folder(context);
+            let notes = folder.as_deref().map(workers::notes).unwrap_or_default();
+            let unfinished = recovery::unfinished(store, agent.key(), &fingerprint, &notes).await?;
+            if let Some((run, holder)) = unfinished {
+                let age = show_duration(recovery::now().since(run.created_at));
+                let id = out.paint(Paint::Bold, &run.id.to_string());
+                out.note(&format!(
+                    "continuing {id} of {} (begun {age} ago, {} steps done); --new starts afresh",
+                    agent.key(),
+                    run.steps
+                ));
+                if let (Holder::Dead { worker, until }, Some(folder)) = (holder, folder) {
+                    await_lease(context, until).await;
+                    workers::forget(&folder, worker);
+                }
+                return Ok((run.id, run.last_seq));
+            }
+        }
+        let submitted = store.submit(vec![new_run]).await?;
+        let Some(submitted) = submitted.first() else {
+            return Err(Failure::failed(
+                crate::failure::IO,
+                "the store gave no answer to the submit",
+            ));
+        };
+        let id = out.paint(Paint::Bold, &submitted.run.to_string());
+        if submitted.created {
+            out.note(&format!("{id} of {}", agent.key()));
+        } else {
+            out.note(&format!(
+                "{id} of {} was submitted before with this key",
+                agent.key()
+            ));
+        }
+        Ok((submitted.run, 0))
+    }
+}
+
+/// Waits for the lease of a dead worker to end: only then may another one take the run.
+pub async fn await_lease(context: &Context, until: adjutant::core::Timestamp) {
+    let left = until.since(recovery::now());
+    let out = &context.out;
+    out.note(&out.paint(
+        Paint::Dim,
+        &format!(
+            "  its worker is dead; its lease ends in {}",
+            show_duration(left)
+        ),
+    ));
+    tokio::time::sleep(left).await;
+}
+
+async fn detach(context: &Context, store: &Arc<dyn Store>, run: NewRun) -> Result<Exit> {
+    let agent = run.agent.clone();
+    let submitted = store.submit(vec![run]).await?;
+    for submitted in &submitted {
+        if context.out.is_structured() {
+            context.out.value(&serde_json::json!({
+                "run_id": submitted.run,
+                "created": submitted.created,
+            }))?;
+        } else {
+            context.out.line(&submitted.run.to_string())?;
+        }
+        context.out.note(&format!(
+            "queued for {agent}; a worker takes it: agent worker PATH; its result: agent runs wait {}",
+            submitted.run
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The user's metadata with our marks; the user's own words win.
+fn metadata(given: Option<&str>, marks: &Marks) -> Result<Json> {
+    let mut all = match serde_json::to_value(marks) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    if let Some(text) = given {
+        let Value::Object(map) = input::json_argument("--metadata", text)?
+            .to::<Value>()
+            .unwrap_or_default()
+        else {
+            return Err(
+                Failure::usage(USAGE, "the value of --metadata is not a JSON object")
+                    .hint("for example: --metadata '{\"ticket\": \"A-17\"}'"),
+            );
+        };
+        all.extend(map);
+    }
+    Ok(Value::Object(all).into())
+}
+
+fn parse_concurrency(text: &str) -> Result<Concurrency, String> {
+    let wrong = || format!("`{text}` is not KEY=N, such as gpu=2");
+    let (key, limit) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let limit = limit.parse().map_err(|_| wrong())?;
+    if key.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Concurrency {
+        key: key.into(),
+        limit,
+    })
+}

@@ -1,0 +1,157 @@
+//! `agent worker`: serves agents until it is stopped.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use adjutant::{RunnerConfig, core::AgentKey, executor::Drained, queue::QueueStats};
+
+use crate::{
+    agents::Found,
+    context::Context,
+    drive,
+    exit::Exit,
+    failure::{AGENT_NOT_FOUND, Failure, Result},
+    interrupt::Interrupts,
+    units::show_duration,
+};
+
+/// How often a worker that is to stop when all is done looks whether it is.
+const DRAIN_CHECK: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "TERM or Ctrl-C: take no more runs, finish those under way, leave. A second one: leave at once."
+)]
+pub struct Worker {
+    /// Folders with an agent.yaml, or folders of such folders
+    #[arg(value_name = "PATH", default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// Runs at the same time [default: runner.concurrency]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<std::num::NonZeroU16>,
+    /// Serve only these of the agents found
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    agents: Vec<String>,
+    /// Leave when there is nothing left to do
+    #[arg(long)]
+    drain: bool,
+}
+
+impl Worker {
+    pub async fn run(self, context: &Context) -> Result<Exit> {
+        let agents = self.agents(context)?;
+        for agent in &agents {
+            agent.build(context).await?;
+        }
+        let store = context.make_store().await?;
+        let config = self.config(context);
+        let (concurrency, grace) = (config.concurrency, config.drain_grace);
+        let (runner, posted) = drive::worker(context, &store, &agents, config, None)?;
+        let names: Vec<&str> = agents.iter().map(Found::key).collect();
+        let out = &context.out;
+        out.note(&format!(
+            "worker {} serves {} from {}, {concurrency} runs at a time",
+            runner.worker_id(),
+            names.join(", "),
+            store.info().location,
+        ));
+        let stop = CancellationToken::new();
+        let mut work = tokio::spawn({
+            let (runner, stop) = (runner.clone(), stop.clone());
+            async move { runner.run_loop(stop).await }
+        });
+        let mut interrupts = Interrupts::new()?;
+        let idle = async {
+            if !self.drain {
+                return std::future::pending().await;
+            }
+            loop {
+                let open = store.stats().await.map(|stats| open_runs(&stats));
+                if open.is_ok_and(|open| open == 0) {
+                    return;
+                }
+                tokio::time::sleep(DRAIN_CHECK).await;
+            }
+        };
+        tokio::select! {
+            _ = interrupts.next() => out.note(&format!(
+                "stopping: no more runs are taken, those under way have {} (again to leave at once)", show_duration(grace)
+            )),
+            () = idle => out.note("nothing is left to do"),
+            outcome = &mut work => return ended(context, outcome),
+        }
+        stop.cancel();
+        tokio::select! {
+            outcome = &mut work => ended(context, outcome),
+            _ = interrupts.next() => {
+                out.note("left at once; runs under way come back when their leases end");
+                // The note stays, so that others see that this worker is dead.
+                std::mem::forget(posted);
+                Ok(Exit::Interrupted)
+            }
+        }
+    }
+
+    fn agents(&self, context: &Context) -> Result<Vec<Found>> {
+        let mut found = Found::all(context, &self.paths)?;
+        for name in &self.agents {
+            if !found.iter().any(|agent| agent.key() == name) {
+                let known: Vec<&str> = found.iter().map(Found::key).collect();
+                return Err(Failure::usage(
+                    AGENT_NOT_FOUND,
+                    format!("there is no agent `{name}` at these paths"),
+                )
+                .hint(format!("found: {}", known.join(", "))));
+            }
+        }
+        if !self.agents.is_empty() {
+            found.retain(|agent| self.agents.iter().any(|name| name == agent.key()));
+        }
+        Ok(found)
+    }
+
+    fn config(&self, context: &Context) -> RunnerConfig {
+        let config = context.config.runner();
+        let only = (!self.agents.is_empty())
+            .then(|| self.agents.iter().map(|name| AgentKey::new(name)).collect());
+        RunnerConfig {
+            concurrency: self
+                .concurrency
+                .map_or(config.concurrency, |n| usize::from(n.get())),
+            only,
+            ..config
+        }
+    }
+}
+
+/// Runs that a worker could have to work on.
+fn open_runs(stats: &QueueStats) -> u64 {
+    let ends = |state: &&adjutant::RunState| {
+        matches!(
+            state,
+            adjutant::RunState::Pending | adjutant::RunState::Running
+        )
+    };
+    stats
+        .by_state
+        .iter()
+        .filter(|(state, _)| ends(state))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+fn ended(
+    context: &Context,
+    outcome: std::result::Result<adjutant::Result<Drained>, tokio::task::JoinError>,
+) -> Result<Exit> {
+    let drained = outcome.map_err(|error| {
+        Failure::failed(crate::failure::IO, "the worker broke down").because(error.to_string())
+    })??;
+    context.out.note(&format!(
+        "stopped: {} runs finished, {} given back",
+        drained.finished, drained.released
+    ));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,290 @@
+//! Settings: defaults, then the file, then the environment, then flags; each value knows where it came from.
+
+mod environment;
+mod file;
+pub mod keys;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use adjutant::{RunnerConfig, Synchronous, core::Limits};
+use serde::Serialize;
+
+use crate::{
+    failure::{CONFIG_INVALID, Failure, Result},
+    project::{CONFIG_FILE, Project},
+    units,
+};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Default,
+    File { path: PathBuf, line: u64 },
+    Environment(String),
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// For people.
+    pub fn describe(&self, project: &Project) -> String {
+        match self {
+            Self::Default => "default".to_owned(),
+            Self::File { path, line } => format!("{}:{line}", project.short(path)),
+            Self::Environment(name) => format!("${name}"),
+            Self::Flag(flag) => (*flag).to_owned(),
+        }
+    }
+}
+
+/// One value and its origin.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// All settings, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    settings: BTreeMap<&'static str, Setting>,
+    /// The file that was read, if there is one.
+    pub file: Option<PathBuf>,
+}
+
+/// What the command line says about settings.
+#[derive(Debug, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub store: Option<String>,
+    pub log_format: Option<String>,
+    pub verbose: u8,
+}
+
+impl Config {
+    /// Reads everything that sets something, and reports everything that is wrong with it at once.
+    pub fn load(project: &Project, flags: &Flags) -> Result<Self> {
+        let mut config = Self {
+            settings: keys::KEYS
+                .iter()
+                .map(|key| {
+                    let value = key.default.to_owned();
+                    (
+                        key.name,
+                        Setting {
+                            value,
+                            origin: Origin::Default,
+                        },
+                    )
+                })
+                .collect(),
+            file: None,
+        };
+        let mut problems = config.read_file(project, flags)?;
+        let (found, unknown) = environment::read(crate::project::variables());
+        problems.extend(unknown);
+        for found in found {
+            let origin = Origin::Environment(found.variable.clone());
+            problems.extend(config.set(found.key, found.value, origin, &found.variable));
+        }
+        problems.extend(config.apply(flags));
+        if problems.is_empty() {
+            problems.extend(
+                config
+                    .runner()
+                    .validate()
+                    .err()
+                    .into_iter()
+                    .flat_map(|error| error.0),
+            );
+        }
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        let message = match problems.len() {
+            1 => "the configuration has a problem".to_owned(),
+            many => format!("the configuration has {many} problems"),
+        };
+        Err(Failure::usage(CONFIG_INVALID, message)
+            .because(problems.join("; "))
+            .hint("list all settings with `agent config show`, or see docs/reference/config.md"))
+    }
+
+    fn read_file(&mut self, project: &Project, flags: &Flags) -> Result<Vec<String>> {
+        let named = flags
+            .config
+            .clone()
+            .or_else(|| std::env::var_os("ADJUTANT_CONFIG").map(PathBuf::from));
+        let (path, required) = match named {
+            Some(path) => (path, true),
+            None => (project.root.join(CONFIG_FILE), false),
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {
+                return Ok(Vec::new());
+            }
+            Err(error) => {
+                let message = format!("cannot read the configuration {}", path.display());
+                return Err(Failure::usage(CONFIG_INVALID, message)
+                    .because(error.to_string())
+                    .hint("name an existing file with --config, or leave the flag out"));
+            }
+        };
+        self.file = Some(path.clone());
+        let shown = PathBuf::from(project.short(&path));
+        match file::parse(&shown, &text) {
+            Err(problem) => Ok(vec![problem]),
+            Ok(entries) => Ok(entries
+                .into_iter()
+                .filter_map(|entry| {
+                    let origin = Origin::File {
+                        path: path.clone(),
+                        line: entry.line,
+                    };
+                    let place = format!("{}:{}", shown.display(), entry.line);
+                    self.set(&entry.name, entry.value, origin, &place)
+                })
+                .collect()),
+        }
+    }
+
+    fn apply(&mut self, flags: &Flags) -> Vec<String> {
+        let level = match flags.verbose {
+            0 => None,
+            1 => Some("info"),
+            2 => Some("debug"),
+            _ => Some("trace"),
+        };
+        let flags = [
+            ("store.url", flags.store.clone(), "--store"),
+            ("log.format", flags.log_format.clone(), "--log-format"),
+            ("log.level", level.map(str::to_owned), "-v"),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(name, value, flag)| Some((name, value?, flag)));
+        given
+            .filter_map(|(name, value, flag)| self.set(name, value, Origin::Flag(flag), flag))
+            .collect()
+    }
+
+    /// Sets one value; what is wrong with it is the answer.
+    fn set(&mut self, name: &str, value: String, origin: Origin, place: &str) -> Option<String> {
+        let Some(key) = keys::find(name) else {
+            let near = keys::nearest(name, keys::KEYS.iter().map(|key| key.name));
+            let advice = near
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            return Some(format!("{place}: `{name}` is no setting{advice}"));
+        };
+        if let Err(problem) = key.kind.check(&value) {
+            return Some(format!("{place}: {name}: {problem}"));
+        }
+        self.settings.insert(key.name, Setting { value, origin });
+        None
+    }
+
+    /// All settings, in the order of the reference page.
+    pub fn all(&self) -> impl Iterator<Item = (&'static keys::Key, &Setting)> {
+        keys::KEYS
+            .iter()
+            .filter_map(|key| Some((key, self.settings.get(key.name)?)))
+    }
+
+    /// One value as text. Every name in [`keys::KEYS`] has one.
+    pub fn text(&self, name: &str) -> &str {
+        self.settings.get(name).map_or("", |setting| &setting.value)
+    }
+
+    /// Where a value came from.
+    pub fn origin(&self, name: &str) -> &Origin {
+        self.settings
+            .get(name)
+            .map_or(&Origin::Default, |setting| &setting.origin)
+    }
+
+    // Values were checked when they were set, so the fallbacks below are never taken.
+    fn duration(&self, name: &str) -> Duration {
+        units::parse_duration(self.text(name)).unwrap_or_default()
+    }
+
+    fn size(&self, name: &str) -> usize {
+        units::parse_size(self.text(name)).unwrap_or_default()
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        self.text(name).parse().unwrap_or(1)
+    }
+
+    /// The worker's settings.
+    pub fn runner(&self) -> RunnerConfig {
+        RunnerConfig {
+            concurrency: self.count("runner.concurrency") as usize,
+            run_timeout: self.duration("runner.run_timeout"),
+            heartbeat_interval: self.duration("runner.heartbeat_interval"),
+            lease_ttl: self.duration("runner.lease_ttl"),
+            max_retries: self.count("runner.max_attempts"),
+            retry_backoff_base: self
+                .text("runner.retry_backoff_base")
+                .parse()
+                .unwrap_or(2.0),
+            retry_backoff_max: self.duration("runner.retry_backoff_max"),
+            cancel_grace: self.duration("runner.cancel_grace"),
+            drain_grace: self.duration("runner.drain_grace"),
+            ..RunnerConfig::default()
+        }
+    }
+
+    /// What the store takes at most.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            input: self.size("limits.input"),
+            output: self.size("limits.output"),
+            step: self.size("limits.step"),
+            checkpoint: self.size("limits.checkpoint"),
+            event: self.size("limits.event"),
+            signal: self.size("limits.signal"),
+        }
+    }
+
+    /// How the store is opened.
+    pub fn store_options(&self) -> adjutant::StoreOptions {
+        adjutant::StoreOptions {
+            limits: self.limits(),
+            busy_timeout: self.duration("store.busy_timeout"),
+            synchronous: match self.text("store.synchronous") {
+                "normal" => Synchronous::Normal,
+                "off" => Synchronous::Off,
+                _ => Synchronous::Full,
+            },
+        }
+    }
+
+    /// The store's URL with an absolute path.
+    pub fn store_url(&self, project: &Project) -> String {
+        let url = self.text("store.url");
+        let Some(rest) = url.strip_prefix("sqlite:") else {
+            return url.to_owned();
+        };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        // What somebody types is relative to where they are; what stands in a file, to the project.
+        let base = match self.origin("store.url") {
+            Origin::Flag(_) | Origin::Environment(_) => &project.cwd,
+            _ => &project.root,
+        };
+        format!("sqlite:{}", base.join(Path::new(rest)).display())
+    }
+
+    /// The file behind the store, if there is one.
+    pub fn database(&self, project: &Project) -> Option<PathBuf> {
+        let url = self.store_url(project);
+        let rest = url.strip_prefix("sqlite:")?;
+        Some(PathBuf::from(rest.split('?').next().unwrap_or(rest)))
+    }
+}

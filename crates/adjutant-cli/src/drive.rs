@@ -1,0 +1,347 @@
+//! Working on a run here until it ends: a worker in this process, its news on the terminal, questions answered.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, IsTerminal},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use adjutant::{
+    AgentRunner, RunnerConfig, Store,
+    core::{Decision, Event, EventType, Json, RunId, RunState},
+    queue::RunView,
+};
+use clap::ValueEnum;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agents::{self, Found},
+    approvals::{self, Question, Questions},
+    context::Context,
+    failure::{CONFIG_INVALID, Failure, Result},
+    interrupt::Interrupts,
+    output::Paint,
+    render::Renderer,
+    tail::Tail,
+    workers::{self, Posted},
+};
+
+/// How long a command's own worker waits for steps under way when it is interrupted.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3);
+/// How long other runs that the worker has taken may go on once the run it was started for has ended.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// The form of live news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum News {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line, on stderr.
+    Jsonl,
+    /// None.
+    None,
+}
+
+/// What to work on.
+pub struct Drive<'a> {
+    pub context: &'a Context,
+    pub store: Arc<dyn Store>,
+    pub agents: &'a [Found],
+    pub run: RunId,
+    /// Show events from here.
+    pub after: u64,
+    pub news: News,
+    /// Leave the run alone as soon as it waits for a person.
+    pub until_input: bool,
+}
+
+/// How it went.
+pub enum Ended {
+    /// The run has ended, or was parked.
+    Settled(Box<RunView>),
+    /// The run waits for a person or was paused, and nobody waits here.
+    Left(Box<RunView>),
+    /// The user interrupted; the run was given back.
+    Interrupted,
+}
+
+/// A worker's settings for one command.
+pub fn runner_config(context: &Context) -> RunnerConfig {
+    let config = context.config.runner();
+    RunnerConfig {
+        name: "agent run".to_owned(),
+        drain_grace: config.drain_grace.min(LONGEST_DRAIN),
+        ..config
+    }
+}
+
+/// A worker, and its note beside the store.
+pub fn worker(
+    context: &Context,
+    store: &Arc<dyn Store>,
+    agents: &[Found],
+    config: RunnerConfig,
+    run: Option<RunId>,
+) -> Result<(AgentRunner, Option<Posted>)> {
+    let registry = agents::registry(agents)?;
+    let runner = AgentRunner::new(Arc::clone(store), registry, config).map_err(|error| {
+        Failure::usage(CONFIG_INVALID, "the worker's settings cannot work")
+            .because(error.to_string())
+    })?;
+    let keys = agents.iter().map(|agent| agent.key().to_owned()).collect();
+    let posted = notes_folder(context)
+        .map(|folder| workers::post(&folder, runner.worker_id(), keys, run))
+        .transpose()
+        .map_err(|error| Failure::io("failed to leave a note beside the store", &error))?;
+    Ok((runner, posted))
+}
+
+/// Where workers of this store leave their notes.
+pub fn notes_folder(context: &Context) -> Option<PathBuf> {
+    context
+        .database()
+        .map(|database| workers::folder(&database))
+}
+
+/// Works on the run until it has ended.
+pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
+    let config = runner_config(drive.context);
+    let (runner, _posted) = worker(
+        drive.context,
+        &drive.store,
+        drive.agents,
+        config,
+        Some(drive.run),
+    )?;
+    let stop = CancellationToken::new();
+    let mut work = tokio::spawn({
+        let stop = stop.clone();
+        async move { runner.run_loop(stop).await }
+    });
+    let mut interrupts = Interrupts::new()?;
+    let mut watch = Watch::new(&drive);
+    let ended = tokio::select! {
+        ended = watch.until_done() => ended?,
+        _ = interrupts.next() => Ended::Interrupted,
+        // The loop ends by itself only when the store is gone.
+        outcome = &mut work => return Err(lost(outcome)),
+    };
+    if !matches!(ended, Ended::Interrupted) {
+        stop.cancel();
+        let _ = tokio::time::timeout(FAREWELL, &mut work).await;
+        return Ok(ended);
+    }
+    let out = &drive.context.out;
+    out.tell(&out.paint(
+        Paint::Yellow,
+        "stopping: the run is given back (again to leave at once)",
+    ));
+    stop.cancel();
+    tokio::select! {
+        _ = &mut work => {}
+        _ = interrupts.next() => return Ok(Ended::Interrupted),
+    }
+    // It may have ended while it was to be given back.
+    watch.catch_up().await?;
+    Ok(watch.settled().await?.unwrap_or(Ended::Interrupted))
+}
+
+fn lost(
+    outcome: std::result::Result<
+        adjutant::Result<adjutant::executor::Drained>,
+        tokio::task::JoinError,
+    >,
+) -> Failure {
+    match outcome {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(_)) => adjutant::Error::Closed.into(),
+        Err(error) => {
+            Failure::failed(crate::failure::IO, "the worker broke down").because(error.to_string())
+        }
+    }
+}
+
+/// The terminal's side: shows events, asks questions.
+struct Watch<'a> {
+    drive: &'a Drive<'a>,
+    renderer: Renderer<'a>,
+    tail: Tail,
+    questions: Questions,
+    /// Questions to put to the user here, in order.
+    to_ask: VecDeque<Question>,
+    lines: Option<mpsc::Receiver<String>>,
+    /// Whether it has to be asked how the run stands.
+    settled: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(drive: &'a Drive<'a>) -> Self {
+        let verbose = matches!(
+            drive.context.config.text("log.level"),
+            "info" | "debug" | "trace"
+        );
+        Self {
+            drive,
+            renderer: Renderer::new(&drive.context.out, drive.run, verbose),
+            tail: Tail::new(Arc::clone(&drive.store), drive.run, drive.after),
+            questions: Questions::default(),
+            to_ask: VecDeque::new(),
+            lines: None,
+            // It may have ended, or wait, before the first event is seen here.
+            settled: true,
+        }
+    }
+
+    async fn until_done(&mut self) -> Result<Ended> {
+        self.open_questions().await?;
+        loop {
+            if let Some(ended) = self.settled().await? {
+                return Ok(ended);
+            }
+            tokio::select! {
+                events = self.tail.next() => self.show(&events?),
+                Some(line) = next_line(&mut self.lines) => self.answer(&line).await?,
+            }
+        }
+    }
+
+    /// Questions from before this command that are still open.
+    async fn open_questions(&mut self) -> Result<()> {
+        if self.drive.after == 0 {
+            return Ok(());
+        }
+        let questions = Questions::of(&self.drive.store, self.drive.run).await?;
+        for question in questions.open() {
+            self.drive
+                .context
+                .out
+                .note(&format!("  {}", self.renderer.question(question)));
+            self.to_ask.push_back(question.clone());
+        }
+        self.questions = questions;
+        self.ask();
+        Ok(())
+    }
+
+    async fn catch_up(&mut self) -> Result<()> {
+        loop {
+            let events = self.tail.now().await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.show(&events);
+        }
+    }
+
+    fn show(&mut self, events: &[Event]) {
+        match self.drive.news {
+            News::Text => self.renderer.show(events),
+            News::Jsonl => {
+                for event in events {
+                    let line = serde_json::to_string(event).unwrap_or_default();
+                    self.drive.context.out.tell(&line);
+                }
+            }
+            News::None => {}
+        }
+        for event in events {
+            self.to_ask.extend(self.questions.observe(event));
+            let stops = matches!(
+                event.event_type,
+                EventType::RunParked | EventType::RunWaiting | EventType::RunPaused
+            );
+            self.settled |= event.event_type.is_terminal() || stops;
+        }
+        let questions = &self.questions;
+        self.to_ask
+            .retain(|asked| questions.open().any(|open| open.key == asked.key));
+        self.ask();
+    }
+
+    /// How it ended, if it has.
+    async fn settled(&mut self) -> Result<Option<Ended>> {
+        if !std::mem::take(&mut self.settled) {
+            return Ok(None);
+        }
+        let Some(view) = self.drive.store.get(self.drive.run).await? else {
+            return Err(adjutant::Error::RunNotFound(self.drive.run).into());
+        };
+        if view.run.state.is_settled() {
+            self.catch_up().await?;
+            return Ok(Some(Ended::Settled(Box::new(view))));
+        }
+        let leaves = match view.run.state {
+            RunState::InputRequired => self.drive.until_input,
+            RunState::Paused => true,
+            _ => false,
+        };
+        Ok(leaves.then(|| Ended::Left(Box::new(view))))
+    }
+
+    /// Puts the next question to whoever sits at the terminal; without one, the commands were told.
+    fn ask(&mut self) {
+        let out = &self.drive.context.out;
+        if self.to_ask.is_empty() || self.drive.until_input || !std::io::stdin().is_terminal() {
+            return;
+        }
+        if self.lines.is_none() {
+            self.lines = Some(read_lines());
+        }
+        if let Some(question) = self.to_ask.front() {
+            out.ask(&format!(
+                "  {} [y/n] ",
+                out.paint(Paint::Bold, &question.message)
+            ));
+        }
+    }
+
+    async fn answer(&mut self, line: &str) -> Result<()> {
+        let approved = match line.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => true,
+            "n" | "no" => false,
+            _ => {
+                self.ask();
+                return Ok(());
+            }
+        };
+        let Some(question) = self.to_ask.pop_front() else {
+            return Ok(());
+        };
+        let decision = Decision {
+            approved,
+            by: approvals::user(),
+            comment: None,
+            data: Json::null(),
+            expired: false,
+        };
+        approvals::answer(&*self.drive.store, self.drive.run, &question.key, &decision).await?;
+        self.questions.answered(&question.key);
+        self.ask();
+        Ok(())
+    }
+}
+
+/// Lines from the terminal. The thread may stay behind in a read; it ends with the process.
+fn read_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+async fn next_line(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
