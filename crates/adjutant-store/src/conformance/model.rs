@@ -77,6 +77,21 @@ impl World {
         }
     }
 
+    /// Remembers new leases and, mostly, forgets those that were given back; stale ones are of use too.
+    fn note(&mut self, leases: Vec<Lease>, call: &Call) {
+        let given_back = match call {
+            Call::Settle(lease, _) => Some(*lease),
+            Call::Commit(commit) => commit.end.as_ref().map(|_| commit.lease),
+            _ => None,
+        };
+        if !self.dice.one_in(5) {
+            self.leases.retain(|lease| Some(*lease) != given_back);
+        }
+        self.leases.extend(leases);
+        let old = self.leases.len().saturating_sub(20);
+        self.leases.drain(..old);
+    }
+
     fn run(&mut self) -> RunId {
         // Mostly one of the latest, for those are the ones that still change.
         let latest = self.runs.len().saturating_sub(30);
@@ -230,7 +245,7 @@ impl World {
     fn call(&mut self) -> Call {
         self.steps += 1;
         match self.dice.roll(100) {
-            0..=17 => {
+            0..=11 => {
                 let mut runs: Vec<_> = (0..1 + self.dice.roll(3)).map(|_| self.new_run()).collect();
                 if self.dice.one_in(8) {
                     runs.extend(self.dice.pick(&self.runs));
@@ -239,7 +254,7 @@ impl World {
                 runs.retain(|run| run.parent.is_none());
                 Call::Submit(runs)
             }
-            18..=37 => {
+            12..=29 => {
                 let agents: Vec<_> = AGENTS.iter().filter(|_| self.dice.one_in(2)).collect();
                 let agents = agents.into_iter().map(|agent| (*agent).into()).collect();
                 let any = self.dice.one_in(2);
@@ -251,11 +266,11 @@ impl World {
                     } else {
                         AgentFilter::Only(agents)
                     },
-                    lease_ttl: SECOND * 5,
+                    lease_ttl: SECOND * 20,
                     wait: Duration::ZERO,
                 })
             }
-            38..=64 => {
+            30..=64 => {
                 let Some(lease) = self.dice.pick(&self.leases) else {
                     return Call::List(self.filter());
                 };
@@ -317,7 +332,7 @@ async fn make(call: Call, engine: &dyn Store, clock: &super::ManualClock) -> (St
             return (told(claimed), leases);
         }
         Call::Submit(runs) => told(engine.submit(runs).await),
-        Call::Heartbeat(leases) => told(engine.heartbeat(&leases, SECOND * 5).await),
+        Call::Heartbeat(leases) => told(engine.heartbeat(&leases, SECOND * 20).await),
         Call::Commit(commit) => told(engine.commit(commit).await),
         Call::Settle(lease, end) => told(engine.settle(lease, end).await.map(plain)),
         Call::Control(run, command) => told(engine.control(run, command).await.map(plain)),
@@ -413,9 +428,7 @@ pub async fn check(f: &Fixture, seed: u64, steps: usize) {
     for step in 0..steps {
         let call = world.call();
         let (_, leases) = make(call.clone(), &*f.engine, &f.clock).await;
-        world.leases.extend(leases);
-        let old = world.leases.len().saturating_sub(20);
-        world.leases.drain(..old);
+        world.note(leases, &call);
         if let Call::Commit(Commit {
             lease: Lease { run, .. },
             ..
@@ -440,9 +453,7 @@ pub async fn compare(a: &Fixture, b: &Fixture, seed: u64, steps: usize) {
         let (one, leases) = make(call.clone(), &*a.engine, &a.clock).await;
         let (other, _) = make(call.clone(), &*b.engine, &b.clock).await;
         assert_eq!(one, other, "seed {seed}, step {step}: {call:?}");
-        world.leases.extend(leases);
-        let old = world.leases.len().saturating_sub(20);
-        world.leases.drain(..old);
+        world.note(leases, &call);
     }
     for run in &world.runs {
         let mut snapshots = [
