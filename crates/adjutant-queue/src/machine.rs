@@ -699,3 +699,6 @@ pub(crate) fn ready_at(rank: i64, priority: i32) -> Timestamp {
 pub const fn group_is_done(group: Group, fail_fast: bool) -> bool {
     group.open == 0 || (fail_fast && group.failed > 0)
 }
+
+#[cfg(test)]
+mod tests;
