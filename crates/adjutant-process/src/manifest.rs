@@ -42,7 +42,7 @@ pub struct Manifest {
     /// Environment variables, besides the few that are inherited.
     #[serde(default)]
     pub env: Environment,
-    /// Longest time of a run, retries included; absent leaves it to the runtime.
+    /// Longest time that a run may work, waits not counted; absent leaves it to the runtime.
     #[serde(
         default,
         with = "maybe_duration",

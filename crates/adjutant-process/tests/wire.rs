@@ -256,7 +256,10 @@ async fn stderr_becomes_log_events_for_developers_and_is_the_tail_of_a_crash() {
         Case::python("for n in range(30): print('line', n)\nsys.stderr.flush(); os._exit(3)");
     let failure = case.failure().await;
     assert_eq!(failure.kind, "process_exited");
-    assert!(failure.message.contains("status 3") && failure.message.ends_with("line 29"));
+    assert!(
+        failure.message.contains("status 3") && failure.message.ends_with("line 29"),
+        "{failure:?}"
+    );
     let details: serde_json::Value = failure.details.to().unwrap();
     assert_eq!(details["exit_code"], 3);
     assert_eq!(details["stderr"].as_array().unwrap().len(), 20);

@@ -302,6 +302,29 @@ concurrency: {key: gpu, limit: 2}
     }
 
     #[test]
+    fn the_reference_page_shows_a_valid_manifest_with_every_key() {
+        const PAGE: &str = include_str!("../../../../docs/reference/agent-manifest.md");
+        let example = PAGE.split("```").nth(1).unwrap();
+        let manifest = Manifest::from_yaml(example.strip_prefix("yaml").unwrap()).unwrap();
+        let keys = serde_json::to_value(&manifest).unwrap();
+        for (key, value) in keys.as_object().unwrap() {
+            let in_table = match value.as_object().filter(|_| key != "env") {
+                None => vec![format!("| `{key}` |")],
+                Some(section) => section
+                    .keys()
+                    .map(|sub| format!("| `{key}.{sub}` |"))
+                    .collect(),
+            };
+            for row in in_table {
+                assert!(PAGE.contains(&row), "the table has no row {row}");
+            }
+        }
+        let error = Manifest::from_yaml("zzz: 1").unwrap_err().to_string();
+        let (_, known) = error.split_once("Known keys: ").unwrap();
+        assert_eq!(known.split(", ").count(), keys.as_object().unwrap().len());
+    }
+
+    #[test]
     fn the_distance_counts_single_edits() {
         let cases = [
             ("", "", 0),

@@ -122,7 +122,7 @@ impl<'a> Desk<'a> {
         self.waiting.is_empty() && self.current.is_none()
     }
 
-    /// Forgets the requests, because the agent has given its answer and waits for no other.
+    /// Forgets the requests, because nobody waits for their answers any more.
     pub(super) fn keep_events_only(&mut self) {
         self.waiting.retain(|work| matches!(work, Work::Event(_)));
         self.calls.clear();

@@ -36,8 +36,8 @@ enum Phase {
     Starting { by: Instant },
     /// `run/start` is open.
     Running,
-    /// The agent has answered; what it said before is being written.
-    Answered(Ending),
+    /// The attempt has its end; what was said before is being written.
+    Settled(Ending),
 }
 
 type Ending = Result<RunResult, Failure>;
@@ -123,29 +123,50 @@ impl<'a> Session<'a> {
 
     async fn talk(&mut self) -> Ending {
         loop {
-            if matches!(self.phase, Phase::Answered(_)) && self.desk.is_flushed() {
-                let phase = std::mem::replace(&mut self.phase, Phase::Running);
-                if let Phase::Answered(ending) = phase {
-                    return ending;
-                }
+            if self.desk.is_flushed()
+                && let Some(ending) = self.take_ending()
+            {
+                return ending;
             }
-            if self.exit.is_some() && self.link.ended() && self.logs.ended() && !self.answered() {
-                return Err(Failure::process_exited(self.exit, &self.logs));
+            if self.exit.is_some() && self.link.ended() && self.logs.ended() && !self.settled() {
+                self.settle(Err(Failure::process_exited(self.exit, &self.logs)));
+                continue;
             }
             let turn = self.turn().await;
             if let ControlFlow::Break(failure) = self.take(turn) {
-                return Err(failure);
+                match self.take_ending() {
+                    None => self.settle(Err(failure)),
+                    // What the run failed with first says more than that it could not be written down.
+                    Some(Err(first)) => return Err(first),
+                    Some(Ok(_)) => return Err(failure),
+                }
             }
         }
     }
 
-    fn answered(&self) -> bool {
-        matches!(self.phase, Phase::Answered(_))
+    /// The attempt has come to its end, but for the writing of what was said and logged before.
+    fn settle(&mut self, ending: Ending) {
+        self.phase = Phase::Settled(ending);
+        self.desk.keep_events_only();
+    }
+
+    fn take_ending(&mut self) -> Option<Ending> {
+        match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Settled(ending) => Some(ending),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    fn settled(&self) -> bool {
+        matches!(self.phase, Phase::Settled(_))
     }
 
     async fn turn(&mut self) -> Turn {
-        let answered = self.answered();
-        let may_read = !answered && !self.desk.is_full();
+        let settled = self.settled();
+        let may_read = !settled && !self.desk.is_full();
         let alarm = self.alarm();
         let ring = async {
             match alarm {
@@ -161,13 +182,16 @@ impl<'a> Session<'a> {
             served = self.desk.next() => Turn::Served(served),
             line = self.logs.next(self.ctx), if !self.logs.ended() => Turn::Log(line),
             exit = self.process.wait(), if self.exit.is_none() => Turn::Exited(exit),
-            () = self.ctx.cancellation(), if self.cancel_by.is_none() && !answered => Turn::Cancelled,
+            () = self.ctx.cancellation(), if self.cancel_by.is_none() && !settled => Turn::Cancelled,
             alarm = ring => Turn::Alarm(alarm),
         }
     }
 
     /// The earliest time at which patience ends.
     fn alarm(&self) -> Option<(Instant, Alarm)> {
+        if self.settled() {
+            return None;
+        }
         let mut alarms = Vec::with_capacity(3);
         if let Phase::Starting { by } = &self.phase {
             alarms.push((*by, Alarm::Start));
@@ -180,9 +204,7 @@ impl<'a> Session<'a> {
             ));
         }
         alarms.extend(self.cancel_by.map(|by| (by, Alarm::CancelGrace)));
-        if !self.answered() {
-            alarms.extend(self.drained_by.map(|by| (by, Alarm::Drained)));
-        }
+        alarms.extend(self.drained_by.map(|by| (by, Alarm::Drained)));
         alarms.into_iter().min_by_key(|(at, _)| *at)
     }
 
@@ -262,9 +284,7 @@ impl<'a> Session<'a> {
                 Err(error) => ControlFlow::Break(error.into()),
             },
             (Some(RUN_START), false) => {
-                let ending = handshake::conclude(self.manifest, response.outcome);
-                self.phase = Phase::Answered(ending);
-                self.desk.keep_events_only();
+                self.settle(handshake::conclude(self.manifest, response.outcome));
                 ControlFlow::Continue(())
             }
             (id, _) => {
