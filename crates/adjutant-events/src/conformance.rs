@@ -1,4 +1,4 @@
-//! The contract of [`EventBus`](crate::EventBus) as tests that every engine runs, one case per sentence;
+//! The contract of [`EventBus`] as tests that every engine runs, one case per sentence;
 //! [`suite!`](crate::suite) expands to them.
 #![allow(
     missing_docs,
@@ -47,7 +47,7 @@ pub struct Fixture {
 }
 
 /// Expands to a module `conformance` with one test per case of the event bus's contract. The argument is
-/// an async expression that makes a [`Fixture`](conformance::Fixture).
+/// an async expression that makes a `conformance::Fixture`.
 #[macro_export]
 macro_rules! suite {
     ($fixture:expr) => {

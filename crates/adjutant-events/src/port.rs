@@ -21,7 +21,8 @@ pub trait EventBus: Send + Sync {
     /// Events with numbers above `after`, in order, at most `limit`. Empty when there are none yet.
     ///
     /// # Errors
-    /// [`Pruned`](adjutant_core::Error::Pruned) when the event after `after` is gone; or the engine's.
+    /// [`Pruned`](adjutant_core::Error::Pruned) when the event after `after` is gone; `RunNotFound` where
+    /// the engine knows its runs, so that nobody waits for what cannot come; or the engine's.
     async fn read(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>>;
 
     /// Waits until the run has an event above `after`, or `wait` is over; may also return early.

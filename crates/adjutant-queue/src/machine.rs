@@ -1,19 +1,21 @@
 //! What happens to a run, decided without I/O: engines load a [`RunRecord`], call one method of it, and
 //! store what came out. All engines share these decisions, so they cannot differ in them.
 
+mod moves;
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use adjutant_core::{
-    AgentKey, Error, ErrorInfo, EventType, IllegalTransition, Json, NewEvent, Outcome, Result,
-    RetryPolicy, RunId, RunState, Timestamp, Transition, WorkerId,
+    AgentKey, Error, ErrorInfo, EventType, Json, NewEvent, Outcome, Result, RetryPolicy, RunId,
+    RunState, Timestamp, Transition, WorkerId,
 };
 use serde::Serialize;
 
 use crate::{
     Beat, Command, Concurrency, Disposition, Lease, NewRun, Origin, ParentLink, Wait, WakeOn,
-    payload::{
-        LeaseLost, Parked, Queued, Reason, Retrying, SignalReceived, Started, Succeeded, TimedOut,
-    },
+    payload::{Queued, Reason, Started, Succeeded, TimedOut},
 };
 
 /// Waiting this long raises a run by one level of priority, so that none waits for ever.
@@ -435,252 +437,6 @@ impl RunRecord {
         }
         Ok(effects)
     }
-
-    fn go(&mut self, transition: Transition) -> Result<()> {
-        let run = self.id;
-        self.state = self
-            .state
-            .apply(transition)
-            .map_err(|source| Error::Illegal { run, source })?;
-        Ok(())
-    }
-
-    fn concurrency_key(&self) -> Option<Arc<str>> {
-        self.concurrency
-            .as_ref()
-            .map(|concurrency| Arc::clone(&concurrency.key))
-    }
-
-    fn has_children(&self, reason: &str) -> Option<String> {
-        (self.children > 0).then(|| reason.to_owned())
-    }
-
-    fn end(
-        &mut self,
-        by: Transition,
-        outcome: Outcome,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<()> {
-        self.go(by)?;
-        self.reason = None;
-        self.finished_at = Some(now);
-        self.held = None;
-        self.wait = None;
-        self.cancel = None;
-        self.pause = false;
-        self.blocked = false;
-        self.not_before = None;
-        let succeeded = matches!(outcome, Outcome::Succeeded(_));
-        if !succeeded {
-            effects.cancel_children = self.has_children("the parent run ended");
-        }
-        if let Some(parent) = &self.parent {
-            let ended = ChildEnded {
-                parent: parent.clone(),
-                child: self.id,
-                succeeded,
-            };
-            effects.child_ended = Some(ended);
-        }
-        effects.outcome = Some(outcome);
-        Ok(())
-    }
-
-    fn end_cancelled(
-        &mut self,
-        reason: String,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<()> {
-        effects.event(EventType::RunCancelled, Reason { reason: &reason });
-        let outcome = Outcome::Cancelled {
-            reason: reason.clone(),
-        };
-        self.end(Transition::Cancelled, outcome, now, effects)?;
-        self.reason = Some(reason);
-        Ok(())
-    }
-
-    fn fail(&mut self, error: ErrorInfo, now: Timestamp, effects: &mut Effects) -> Result<()> {
-        self.error = Some(error.clone());
-        if self.cancel.is_some() || !error.retriable || !self.retry.allows_after(self.attempt) {
-            effects.event(EventType::RunFailed, &error);
-            let kind = error.kind.clone();
-            self.end(Transition::Failed, Outcome::Failed { error }, now, effects)?;
-            self.reason = Some(kind);
-            return Ok(());
-        }
-        let retry_at = now + self.retry.delay_after(self.attempt, self.dice());
-        effects.event(
-            EventType::RunRetrying,
-            Retrying {
-                attempt: self.attempt,
-                error: &error,
-                retry_at,
-            },
-        );
-        self.requeue(Transition::RetryScheduled, Some(retry_at), now)?;
-        self.fresh = true;
-        self.reason = Some(error.kind);
-        Ok(())
-    }
-
-    /// A number in 0..1 that differs between runs and epochs, and is the same on every engine.
-    fn dice(&self) -> f64 {
-        let bytes = self.id.as_bytes();
-        let mut hash = self.epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
-    }
-
-    fn suspend(
-        &mut self,
-        wait: Wait,
-        now: Timestamp,
-        satisfied: impl Fn(&WakeOn) -> bool,
-        effects: &mut Effects,
-    ) -> Result<()> {
-        let by = if wait.input_required {
-            Transition::InputRequested
-        } else {
-            Transition::Waited
-        };
-        let fulfilled = wait.wake_on.iter().any(|on| match on {
-            WakeOn::At(at) => *at <= now,
-            other => satisfied(other),
-        });
-        effects.event(EventType::RunWaiting, &wait);
-        self.go(by)?;
-        self.reason = None;
-        self.wait = Some(wait);
-        if fulfilled {
-            self.wake("already there", now, effects)?;
-        }
-        if self.cancel.is_some() {
-            let reason = self.cancel.take().unwrap_or_default();
-            return self.end_cancelled(reason, now, effects);
-        }
-        if self.pause {
-            self.hold(effects)?;
-        }
-        Ok(())
-    }
-
-    fn release(&mut self, reason: String, now: Timestamp, effects: &mut Effects) -> Result<()> {
-        if let Some(reason) = self.cancel.take() {
-            return self.end_cancelled(reason, now, effects);
-        }
-        if self.pause {
-            return self.hold(effects);
-        }
-        effects.event(EventType::RunReleased, Reason { reason: &reason });
-        self.requeue(Transition::Released, None, now)?;
-        self.reason = Some(reason);
-        Ok(())
-    }
-
-    fn hold(&mut self, effects: &mut Effects) -> Result<()> {
-        self.go(Transition::Paused)?;
-        self.pause = false;
-        self.blocked = false;
-        self.wait = None;
-        effects.event(EventType::RunPaused, ());
-        Ok(())
-    }
-
-    fn requeue(&mut self, by: Transition, at: Option<Timestamp>, now: Timestamp) -> Result<()> {
-        self.go(by)?;
-        self.held = None;
-        self.wait = None;
-        self.reason = None;
-        self.blocked = false;
-        self.not_before = at.filter(|at| *at > now);
-        self.ready_at = self.not_before.unwrap_or(now);
-        Ok(())
-    }
-
-    fn wake(&mut self, reason: &str, now: Timestamp, effects: &mut Effects) -> Result<()> {
-        self.requeue(Transition::Woken, None, now)?;
-        effects.event(EventType::RunResumed, Reason { reason });
-        Ok(())
-    }
-
-    fn lose_worker(&mut self, now: Timestamp, effects: &mut Effects) -> Result<()> {
-        let worker = self.held.map(|held| held.worker);
-        self.deaths += 1;
-        effects.unblock = self.concurrency_key();
-        effects.event(
-            EventType::LeaseLost,
-            LeaseLost {
-                worker,
-                epoch: self.epoch,
-                deaths: self.deaths,
-            },
-        );
-        if let Some(reason) = self.cancel.take() {
-            return self.end_cancelled(reason, now, effects);
-        }
-        if self.deaths > self.max_deaths {
-            self.go(Transition::Parked)?;
-            self.held = None;
-            self.pause = false;
-            self.finished_at = Some(now);
-            self.reason = Some(format!("its worker died {} times", self.deaths));
-            effects.event(
-                EventType::RunParked,
-                Parked {
-                    reason: self.reason.as_deref(),
-                    deaths: self.deaths,
-                },
-            );
-            return Ok(());
-        }
-        if self.pause {
-            self.held = None;
-            return self.hold(effects);
-        }
-        self.requeue(Transition::LeaseExpired, None, now)?;
-        self.reason = Some("lease expired".to_owned());
-        Ok(())
-    }
-
-    fn signal(
-        &mut self,
-        name: String,
-        payload: Json,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<()> {
-        if self.state.is_terminal() {
-            let source = IllegalTransition {
-                state: self.state,
-                transition: Transition::Woken,
-            };
-            return Err(Error::Illegal {
-                run: self.id,
-                source,
-            });
-        }
-        self.signals += 1;
-        self.unread_signals += 1;
-        effects.event(EventType::SignalReceived, SignalReceived { name: &name });
-        let waits_for_it = self
-            .wait
-            .iter()
-            .flat_map(|wait| &wait.wake_on)
-            .any(|on| match on {
-                WakeOn::Signal(wanted) => *wanted == name,
-                _ => false,
-            });
-        if waits_for_it && matches!(self.state, RunState::Waiting | RunState::InputRequired) {
-            self.wake("signal", now, effects)?;
-        }
-        effects.signal = Some((name, payload));
-        Ok(())
-    }
 }
 
 /// What a priority is worth, in microseconds of waiting.
@@ -699,6 +455,3 @@ pub(crate) fn ready_at(rank: i64, priority: i32) -> Timestamp {
 pub const fn group_is_done(group: Group, fail_fast: bool) -> bool {
     group.open == 0 || (fail_fast && group.failed > 0)
 }
-
-#[cfg(test)]
-mod tests;

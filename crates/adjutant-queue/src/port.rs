@@ -83,7 +83,7 @@ pub trait RunLookup: Send + Sync {
     /// `RunNotFound`, or the engine's.
     async fn settled(&self, run: RunId, wait: Duration) -> Result<RunView>;
 
-    /// Runs by filter, newest first.
+    /// Runs by filter, newest first, which is the order of their ids.
     ///
     /// # Errors
     /// The engine's.

@@ -1,4 +1,4 @@
-//! The contract of [`StateStore`](crate::StateStore) as tests that every engine runs, one case per
+//! The contract of [`StateStore`] as tests that every engine runs, one case per
 //! sentence; [`suite!`](crate::suite) expands to them.
 #![allow(
     missing_docs,
@@ -54,7 +54,7 @@ pub struct Fixture {
 }
 
 /// Expands to a module `conformance` with one test per case of the state store's contract. The argument
-/// is an async expression that makes a [`Fixture`](conformance::Fixture).
+/// is an async expression that makes a `conformance::Fixture`.
 #[macro_export]
 macro_rules! suite {
     ($fixture:expr) => {

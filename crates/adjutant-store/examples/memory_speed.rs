@@ -1,6 +1,8 @@
 //! How fast the memory engine is, without an executor around it.
 //!
-//! `cargo run --release -p adjutant-store --example memory_speed [runs]`
+//! `cargo run --release -p adjutant-store --example memory_speed [runs] [finished runs to keep]`
+//!
+//! Keeping fewer finished runs is faster: what is kept has left the processor's cache when it is forgotten.
 #![allow(clippy::print_stdout, reason = "an example that prints figures")]
 
 use std::{
@@ -11,20 +13,17 @@ use std::{
 
 use adjutant_core::{EventType, Json, NewEvent, RunInput, RunResult, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, Claimed, Disposition, NewRun, RunQueue};
-use adjutant_store::{Commit, MemoryStore, Op, Store};
+use adjutant_store::{Commit, MemoryConfig, MemoryStore, Op, Store};
 
 const BATCH: usize = 64;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let runs: usize = std::env::args()
-        .nth(1)
-        .map_or(Ok(200_000), |text| text.parse())?;
+    let mut args = std::env::args().skip(1);
+    let runs: usize = args.next().map_or(Ok(200_000), |text| text.parse())?;
+    let keep: usize = args.next().map_or(Ok(10_000), |text| text.parse())?;
     for (name, submit) in [("one submit per run", 1), ("batches of submits", BATCH)] {
-        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig {
-            keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)),
-            ..Default::default()
-        }));
+        let store = store(keep);
         let took = parts(&store, runs, submit).await?;
         let all: Duration = took.iter().map(|(_, took)| *took).sum();
         println!("one task, {name}: {:.0} runs/s", rate(runs, all));
@@ -36,10 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     for tasks in [2, 8] {
-        let store = Arc::new(MemoryStore::with(adjutant_store::MemoryConfig {
-            keep_finished: std::env::var("KEEP").map_or(10000, |v| v.parse().unwrap_or(1)),
-            ..Default::default()
-        }));
+        let store = store(keep);
         let begin = Instant::now();
         let each = runs / tasks;
         let workers: Vec<_> = (0..tasks)
@@ -54,6 +50,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     Ok(())
+}
+
+fn store(keep_finished: usize) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::with(MemoryConfig {
+        keep_finished,
+        ..MemoryConfig::default()
+    }))
 }
 
 fn rate(runs: usize, took: Duration) -> f64 {

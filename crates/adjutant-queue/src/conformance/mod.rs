@@ -1,6 +1,6 @@
 //! The contract of [`RunQueue`](crate::RunQueue) as tests that every engine runs, one case per sentence.
 //!
-//! ```ignore
+//! ```text
 //! adjutant_queue::suite!(async { fresh_fixture().await });
 //! ```
 //!
@@ -32,7 +32,7 @@ pub use self::{
 };
 
 /// Expands to a module `conformance` with one test per case of the queue's contract. The argument is an
-/// async expression that makes a [`Fixture`](conformance::Fixture).
+/// async expression that makes a `conformance::Fixture`.
 #[macro_export]
 macro_rules! suite {
     ($fixture:expr) => {

@@ -1,7 +1,7 @@
 //! The contract of [`Store`](crate::Store) as tests that every engine runs: the suites of its three
 //! parts, and a case for each sentence about what holds between them.
 //!
-//! ```ignore
+//! ```text
 //! adjutant_store::suite!(async { fresh_fixture().await });
 //! ```
 #![allow(
@@ -35,7 +35,7 @@ pub mod parts {
 }
 
 /// Expands to a module `conformance` with one test per case of the contracts of store, queue, state and
-/// events. The argument is an async expression that makes a [`Fixture`](conformance::Fixture).
+/// events. The argument is an async expression that makes a `conformance::Fixture`.
 #[macro_export]
 macro_rules! suite {
     ($fixture:expr) => {
