@@ -285,7 +285,7 @@ impl<'a> Watch<'a> {
     /// Puts the next question to whoever sits at the terminal; without one, the commands were told.
     fn ask(&mut self) {
         let out = &self.drive.context.out;
-        if self.to_ask.is_empty() || self.drive.until_input || !std::io::stdin().is_terminal() {
+        if self.to_ask.is_empty() || self.drive.until_input || !somebody_types() {
             return;
         }
         if self.lines.is_none() {
@@ -323,6 +323,14 @@ impl<'a> Watch<'a> {
         self.ask();
         Ok(())
     }
+}
+
+/// Whether stdin is a terminal that is ours: a command in the background would be stopped for reading from it.
+fn somebody_types() -> bool {
+    let stdin = std::io::stdin();
+    stdin.is_terminal()
+        && rustix::termios::tcgetpgrp(&stdin)
+            .is_ok_and(|foreground| foreground == rustix::process::getpgrp())
 }
 
 /// Lines from the terminal. The thread may stay behind in a read; it ends with the process.

@@ -27,6 +27,9 @@ pub struct Marks {
     /// The manifest's absolute path, for whoever continues the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+    /// What the submitter calls the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What tells that a later command asks for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,

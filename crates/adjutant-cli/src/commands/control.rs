@@ -93,7 +93,7 @@ pub struct Resume {
     #[arg(short, long)]
     detach: bool,
     /// Form of the news on stderr
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     events: News,
 }
 

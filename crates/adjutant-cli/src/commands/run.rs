@@ -48,8 +48,16 @@ pub struct Run {
     /// Whatever is to be kept with the run
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
+    /// A name to find the run again by, kept in its metadata
+    #[arg(long)]
+    name: Option<String>,
     /// Higher goes first, -100 to 100
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
     priority: i32,
     /// Do not start before this time is over
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -76,7 +84,7 @@ pub struct Run {
     #[arg(long, value_name = "PATH")]
     with: Vec<PathBuf>,
     /// Form of the news on stderr
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     events: News,
 }
 
@@ -127,6 +135,7 @@ impl Run {
         let marks = Marks {
             cwd: Some(context.project.cwd.display().to_string()),
             manifest: Some(agent.path.display().to_string()),
+            name: self.name.clone(),
             fingerprint,
         };
         run.metadata = metadata(self.metadata.as_deref(), &marks)?;

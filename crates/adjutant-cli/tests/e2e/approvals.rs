@@ -1,0 +1,66 @@
+//! Questions to people.
+
+use crate::support::Project;
+
+const ASKS: &str = "answer = run.request_approval('deploy', 'Deploy to production?', {'version': 7})\nreturn {'approved': answer.approved, 'by': answer.by, 'comment': answer.comment, 'data': answer.data}";
+
+fn asked(answer: &[&str]) -> serde_json::Value {
+    let project = Project::new();
+    project.python_agent("asks", ASKS);
+    let running = project.start(&["run", "asks"]);
+    let run = project.until_newest();
+    project.until_state(&run, "input_required");
+    running.until_stderr("Deploy to production?");
+    // The exact command that answers is told.
+    running.until_stderr(&format!("agent runs approve {run} deploy"));
+    let mut command = vec!["runs", answer[0], run.as_str()];
+    command.extend(&answer[1..]);
+    project.agent(&command).code_is(0);
+    running.ended().code_is(0).json()
+}
+
+#[test]
+fn a_yes_lets_the_run_go_on_with_who_why_and_data() {
+    let result = asked(&[
+        "approve",
+        "deploy",
+        "--comment",
+        "looks good",
+        "--data",
+        r#"{"version": 8}"#,
+    ]);
+    assert_eq!(result["approved"], true);
+    assert_eq!(result["by"], "tester");
+    assert_eq!(result["comment"], "looks good");
+    assert_eq!(result["data"]["version"], 8);
+}
+
+#[test]
+fn a_no_needs_no_key_when_there_is_one_question() {
+    let result = asked(&["deny"]);
+    assert_eq!(
+        (&result["approved"], &result["by"]),
+        (&false.into(), &"tester".into())
+    );
+}
+
+#[test]
+fn who_does_not_wait_for_people_leaves_with_five_and_can_come_back() {
+    let project = Project::new();
+    project.python_agent("asks", ASKS);
+    let left = project.agent(&["run", "asks", "--no-wait-input"]);
+    left.code_is(5).says("waits for an answer");
+    let run = project.newest();
+    project
+        .agent(&["runs", "approve", &run, "other"])
+        .refused(2, "no_approval_pending")
+        .says("deploy");
+    project.agent(&["runs", "approve", &run]).code_is(0);
+    // The same command goes on with the run, now that it is answered.
+    let ended = project.agent(&["run", "asks", "--no-wait-input"]);
+    ended.code_is(0).says(&format!("continuing {run}"));
+    assert_eq!(ended.json()["approved"], true);
+    project
+        .agent(&["runs", "deny", &run])
+        .refused(2, "no_approval_pending");
+}
