@@ -1,1 +1,58 @@
-//! adjutant-sqlite
+//! Queue, state and events in one SQLite file: durable on one machine, with nothing to install.
+//!
+//! All writes go through one connection that groups them: whatever has queued up while the last group
+//! was synced becomes the next transaction, and nobody is answered before it is on disk. Reads go
+//! through connections of their own.
+//!
+//! ```no_run
+//! use adjutant_core::RunInput;
+//! use adjutant_queue::{NewRun, RunQueue};
+//! use adjutant_sqlite::{SqliteConfig, SqliteStore};
+//!
+//! # async fn example() -> adjutant_core::Result<()> {
+//! let store = SqliteStore::open(SqliteConfig::at("runs.db")).await?;
+//! store.submit(vec![NewRun::new("greeter", &RunInput::text("hello"))?]).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+
+mod schema;
+
+mod record;
+
+mod db;
+mod sql;
+
+mod writes;
+
+mod slot;
+
+mod batch;
+
+mod apply;
+mod claim;
+mod effects;
+mod finish;
+mod journal;
+
+mod request;
+mod writer;
+
+mod wake;
+
+mod reader;
+mod reads;
+
+mod queue;
+mod state;
+mod store;
+
+mod inspect;
+
+pub use crate::{
+    config::{SqliteConfig, Synchronous},
+    store::{SqliteStore, WriterStats},
+};

@@ -1,0 +1,265 @@
+//! Claims: who gets which ready run.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, LazyLock},
+};
+
+use adjutant_core::{AgentKey, Result, RunId};
+use adjutant_queue::{AgentFilter, ClaimRequest, Claimed, Lease};
+
+use crate::{
+    batch::Batch,
+    reads, record,
+    slot::{Dirty, Place},
+    sql::Args,
+};
+
+/// The most runs that one claim gets, whatever its capacity.
+const CLAIM_LIMIT: usize = 1000;
+
+static OF_ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
+    Arc::from("select id, rank from runs where line = 1 and agent = ? order by rank, id limit ?")
+});
+static OF_SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
+    Arc::from(
+        "select r.id, r.rank from json_each(?1) as a cross join runs as r on r.id in \
+         (select id from runs where line = 1 and agent = a.value order by rank, id limit ?2) \
+         order by r.rank, r.id limit ?2",
+    )
+});
+// From one agent with ready runs to the next, without looking at the runs between.
+static OF_ALL: LazyLock<Arc<str>> = LazyLock::new(|| {
+    Arc::from(
+        "with recursive agents (agent) as ( \
+           select * from (select agent from runs where line = 1 order by agent limit 1) \
+           union all \
+           select (select agent from runs where line = 1 and agent > agents.agent \
+                   order by agent limit 1) from agents where agents.agent is not null) \
+         select r.id, r.rank from agents as a cross join runs as r on r.id in \
+         (select id from runs where line = 1 and agent = a.agent order by rank, id limit ?1) \
+         where a.agent is not null order by r.rank, r.id limit ?1",
+    )
+});
+
+/// The head of the file's line for one filter.
+#[derive(Default)]
+struct Line {
+    runs: VecDeque<(i64, RunId)>,
+    complete: bool,
+}
+
+/// The lines that the claims of one batch have looked at. The file does not change meanwhile.
+#[derive(Default)]
+pub(crate) struct Lines(HashMap<Vec<AgentKey>, Line>);
+
+/// A run that a claim got, without what has to be read.
+pub(crate) type Taken = (Lease, RunId);
+
+impl Batch<'_> {
+    /// Leases ready runs. `dry` says that the file is known to have none for this filter.
+    pub(crate) async fn claim(
+        &mut self,
+        request: &ClaimRequest,
+        lines: &mut Lines,
+        dry: bool,
+    ) -> Result<Vec<Taken>> {
+        let capacity = request.capacity.min(CLAIM_LIMIT);
+        let mut taken = Vec::new();
+        while taken.len() < capacity {
+            let wanted = capacity - taken.len();
+            let ready = self.ready(&request.agents, wanted, lines, dry).await?;
+            if ready.is_empty() {
+                break;
+            }
+            self.load(&ready).await?;
+            let mut stuck = true;
+            for run in ready {
+                if !self.slots.contains_key(&run) {
+                    continue;
+                }
+                stuck = false;
+                taken.extend(self.claim_one(run, request).await?);
+            }
+            if stuck {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn claim_one(&mut self, run: RunId, request: &ClaimRequest) -> Result<Option<Taken>> {
+        if self.is_full(run).await? {
+            let slot = self.touch(run, Dirty::Whole)?;
+            let before = Place::of(&slot.record);
+            slot.record.blocked = true;
+            self.carry_out(run, Some(before), adjutant_queue::Effects::default())?;
+            return Ok(None);
+        }
+        let now = self.now;
+        let mut lease = None;
+        self.decide(run, Dirty::Whole, |record| {
+            let (new, effects) = record.claim(request.worker, request.lease_ttl, now)?;
+            lease = Some(new);
+            Ok(effects)
+        })?;
+        Ok(lease.map(|lease| (lease, run)))
+    }
+
+    /// Whether the run's concurrency key has no slot left for it.
+    async fn is_full(&mut self, run: RunId) -> Result<bool> {
+        let Some(concurrency) = self.record(run)?.concurrency.clone() else {
+            return Ok(false);
+        };
+        let stored = match self.running_stored.get(&concurrency.key) {
+            Some(stored) => *stored,
+            None => {
+                let stored = self.count_running(&concurrency.key).await?;
+                self.running_stored
+                    .insert(Arc::clone(&concurrency.key), stored);
+                stored
+            }
+        };
+        let changed = self.running.get(&concurrency.key).copied().unwrap_or(0);
+        Ok(stored + changed >= i64::from(concurrency.limit.get()))
+    }
+
+    async fn count_running(&mut self, key: &str) -> Result<i64> {
+        static RUNNING: LazyLock<Arc<str>> = LazyLock::new(|| {
+            Arc::from("select count(*) from runs where slot = ? and slot is not null and state = 1")
+        });
+        let mut args = Args::default();
+        args.text(key);
+        let rows = self.db.rows(Arc::clone(&RUNNING), args).await?;
+        rows.first()
+            .map_or(Ok(0), |row| record::get(row, 0, self.db.path()))
+    }
+
+    /// The best-ranked ready runs of these agents, from the slots and from the file.
+    async fn ready(
+        &mut self,
+        agents: &AgentFilter,
+        limit: usize,
+        lines: &mut Lines,
+        dry: bool,
+    ) -> Result<Vec<RunId>> {
+        let names = names(agents);
+        if names.is_empty() && *agents != AgentFilter::Any {
+            return Ok(Vec::new());
+        }
+        let mut dried = Line {
+            runs: VecDeque::new(),
+            complete: true,
+        };
+        let line = if dry {
+            &mut dried
+        } else {
+            lines.0.entry(names.clone()).or_default()
+        };
+        line.runs.retain(|(_, run)| !self.slots.contains_key(run));
+        if line.runs.len() < limit && !line.complete {
+            let asked = limit + self.slots.len();
+            let found = self.stored_line(agents, &names, asked).await?;
+            line.complete = found.len() < asked;
+            line.runs = found.into();
+            line.runs.retain(|(_, run)| !self.slots.contains_key(run));
+        }
+        let here = self.ready.iter().copied().filter(|(_, run)| {
+            let slot = self.slots.get(run);
+            slot.is_some_and(|slot| takes(agents, &slot.record.agent))
+        });
+        let mut found: Vec<_> = here
+            .take(limit)
+            .chain(line.runs.iter().copied().take(limit))
+            .collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, run)| run).collect())
+    }
+
+    async fn stored_line(
+        &mut self,
+        agents: &AgentFilter,
+        names: &[AgentKey],
+        limit: usize,
+    ) -> Result<Vec<(i64, RunId)>> {
+        let mut args = Args::default();
+        let text = match (agents, names) {
+            (AgentFilter::Any, _) => &OF_ALL,
+            (AgentFilter::Only(_), [agent]) => {
+                args.text(agent.as_str());
+                &OF_ONE
+            }
+            (AgentFilter::Only(_), names) => {
+                // Names always have a JSON form.
+                args.text(&serde_json::to_string(names).unwrap_or_default());
+                &OF_SOME
+            }
+        };
+        args.int(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.db.rows(Arc::clone(text), args).await?;
+        let path = self.db.path();
+        rows.iter()
+            .map(|row| Ok((record::get(row, 1, path)?, record::run_id(row, 0, path)?)))
+            .collect()
+    }
+
+    /// What the claimers get of the runs that they have taken: one read for all of them.
+    pub(crate) async fn hand_out(&mut self, claims: &[Vec<Taken>]) -> Result<Vec<Vec<Claimed>>> {
+        let all = || {
+            claims
+                .iter()
+                .flatten()
+                .filter_map(|(_, run)| self.slots.get(run))
+        };
+        let bare = all()
+            .filter(|slot| slot.payload.is_none())
+            .map(|slot| slot.record.id);
+        let bare: Vec<RunId> = bare.collect();
+        let called = all()
+            .filter(|slot| slot.record.unread_signals > 0)
+            .map(|slot| slot.record.id);
+        let called: Vec<RunId> = called.collect();
+        let mut payloads = reads::payloads(self.db, &bare).await?;
+        let mut signals = HashMap::new();
+        for run in called {
+            signals.insert(run, self.mailbox(run).await?);
+        }
+        let hand_out = |(lease, run): &Taken| {
+            let slot = self.slots.get(run)?;
+            let payload = slot.payload.clone().or_else(|| payloads.remove(run));
+            Some(Claimed {
+                lease: *lease,
+                run: slot.record.clone(),
+                payload: payload.unwrap_or_default(),
+                signals: signals.remove(run).unwrap_or_default(),
+            })
+        };
+        let mut hand_out = hand_out;
+        Ok(claims
+            .iter()
+            .map(|taken| taken.iter().filter_map(&mut hand_out).collect())
+            .collect())
+    }
+}
+
+/// The names of a filter, each once; empty for all.
+fn names(agents: &AgentFilter) -> Vec<AgentKey> {
+    match agents {
+        AgentFilter::Any => Vec::new(),
+        AgentFilter::Only(agents) => {
+            let mut names = agents.clone();
+            names.sort_unstable();
+            names.dedup();
+            names
+        }
+    }
+}
+
+/// Whether a worker with this filter takes runs of this agent.
+pub(crate) fn takes(filter: &AgentFilter, agent: &AgentKey) -> bool {
+    match filter {
+        AgentFilter::Any => true,
+        AgentFilter::Only(agents) => agents.contains(agent),
+    }
+}

@@ -1,0 +1,152 @@
+//! A run's record in memory, and what the file knows of it.
+
+use adjutant_core::{IdMap, RunId, RunState, Timestamp};
+use adjutant_queue::{Payload, RunRecord};
+
+use crate::record::{self, BLOCKED, READY};
+
+/// Records kept between batches, in each of two generations.
+const GENERATION: usize = 4096;
+
+/// Larger payloads are read again when a worker claims the run.
+const PAYLOAD_KEPT: usize = 1024;
+
+/// Where a run is in the indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub state: RunState,
+    pub ready: bool,
+    pub blocked: bool,
+    pub rank: i64,
+    pub due: Option<Timestamp>,
+}
+
+impl Place {
+    pub(crate) fn of(record: &RunRecord) -> Self {
+        let line = record::line(record);
+        Self {
+            state: record.state,
+            ready: line == Some(READY),
+            blocked: line == Some(BLOCKED),
+            rank: record.rank(),
+            due: record.due_at(),
+        }
+    }
+
+    /// Whether the run uses, or is about to use, a slot of its concurrency key.
+    pub(crate) fn takes_slot(&self) -> bool {
+        self.ready || self.state == RunState::Running
+    }
+}
+
+/// How much of a record has to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Dirty {
+    Clean,
+    /// Only the numbers of events, steps, checkpoints, signals and children.
+    Counts,
+    Whole,
+}
+
+/// What the file holds of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub place: Place,
+    pub steps: u64,
+    pub unread: u64,
+    pub children: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub record: RunRecord,
+    /// `None` for a run that the file does not have yet.
+    pub stored: Option<Stored>,
+    pub dirty: Dirty,
+    /// What the run was given, where that is at hand.
+    pub payload: Option<Payload>,
+    /// The request that has changed it last.
+    pub touched: u64,
+}
+
+impl Slot {
+    /// A run as the file has it.
+    pub(crate) fn stored(record: RunRecord) -> Self {
+        let mut slot = Self {
+            record,
+            stored: None,
+            dirty: Dirty::Clean,
+            payload: None,
+            touched: 0,
+        };
+        slot.written();
+        slot
+    }
+
+    /// A run that is new.
+    pub(crate) fn new(record: RunRecord, payload: Payload) -> Self {
+        Self {
+            record,
+            stored: None,
+            dirty: Dirty::Whole,
+            payload: Some(payload),
+            touched: 0,
+        }
+    }
+
+    /// Notes that the file has the record as it is now.
+    pub(crate) fn written(&mut self) {
+        self.stored = Some(Stored {
+            place: Place::of(&self.record),
+            steps: self.record.steps,
+            unread: self.record.unread_signals,
+            children: self.record.children,
+        });
+        self.dirty = Dirty::Clean;
+        self.touched = 0;
+    }
+
+    pub(crate) fn spoil(&mut self, dirty: Dirty) {
+        self.dirty = self.dirty.max(dirty);
+    }
+}
+
+/// Records that were used lately, as the file has them. Good as long as nobody else writes to the file.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    young: IdMap<RunId, Box<Slot>>,
+    old: IdMap<RunId, Box<Slot>>,
+}
+
+impl Cache {
+    pub(crate) fn contains(&self, run: RunId) -> bool {
+        self.young.contains_key(&run) || self.old.contains_key(&run)
+    }
+
+    pub(crate) fn take(&mut self, run: RunId) -> Option<Box<Slot>> {
+        self.young.remove(&run).or_else(|| self.old.remove(&run))
+    }
+
+    /// Keeps a record that is likely to be asked for again: one that is ready or held by a worker.
+    pub(crate) fn keep(&mut self, mut slot: Box<Slot>) {
+        match slot.record.state {
+            RunState::Running => slot.payload = None,
+            RunState::Pending => {
+                let small = |payload: &Payload| {
+                    payload.input.len() + payload.metadata.len() <= PAYLOAD_KEPT
+                };
+                slot.payload = slot.payload.take().filter(small);
+            }
+            _ => return,
+        }
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(slot.record.id, slot);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+}

@@ -1,0 +1,177 @@
+//! Who waits for what. A waiter registers before it looks, so no wake-up can fall between the two.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst},
+};
+
+use adjutant_core::{IdMap, RunId, Timestamp};
+use tokio::sync::Notify;
+
+/// What can be waited for of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// It is settled.
+    Settled = 0,
+    /// It has another event.
+    Changed = 1,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    notify: Arc<Notify>,
+    waiters: usize,
+}
+
+/// All waiters of one store in this process, but for claims: those wait in the writer.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    topics: [Mutex<IdMap<RunId, Entry>>; 2],
+    waiting: AtomicUsize,
+    /// Tells the writer that somebody has begun to wait.
+    pub first: Notify,
+    due: Notify,
+    /// The earliest time at which a waiting sweeper looks by itself.
+    sweeps_at: AtomicI64,
+}
+
+/// A registered wait; dropping it ends it.
+pub(crate) struct Ticket<'a> {
+    hub: &'a Hub,
+    place: Option<(Topic, RunId)>,
+    pub notify: Arc<Notify>,
+}
+
+/// Somebody who sleeps until something is due.
+pub(crate) struct Sweeper<'a> {
+    hub: &'a Hub,
+    _ticket: Ticket<'a>,
+}
+
+impl Sweeper<'_> {
+    /// Called when something is due earlier than the sleeper looks.
+    pub(crate) fn notify(&self) -> &Notify {
+        &self.hub.due
+    }
+
+    /// It is going to look by itself at this time.
+    pub(crate) fn sleeps_until(&self, at: Timestamp) {
+        self.hub.sweeps_at.store(at.as_micros(), SeqCst);
+    }
+}
+
+impl Drop for Sweeper<'_> {
+    fn drop(&mut self) {
+        // Others may have relied on this one to look first.
+        self.sleeps_until(Timestamp::MAX);
+        self.hub.due.notify_waiters();
+    }
+}
+
+impl Hub {
+    /// Begins to wait.
+    pub(crate) fn register(&self, topic: Topic, run: RunId) -> Ticket<'_> {
+        let mut entries = self.entries(topic);
+        let entry = entries.entry(run).or_default();
+        entry.waiters += 1;
+        let notify = Arc::clone(&entry.notify);
+        drop(entries);
+        self.count_in();
+        Ticket {
+            hub: self,
+            place: Some((topic, run)),
+            notify,
+        }
+    }
+
+    /// Notes that somebody waits for something that the topics do not cover.
+    fn watch(&self) -> Ticket<'_> {
+        self.count_in();
+        Ticket {
+            hub: self,
+            place: None,
+            notify: Arc::default(),
+        }
+    }
+
+    /// Begins to wait for something to become due.
+    pub(crate) fn sweeper(&self) -> Sweeper<'_> {
+        Sweeper {
+            hub: self,
+            _ticket: self.watch(),
+        }
+    }
+
+    fn count_in(&self) {
+        if self.waiting.fetch_add(1, SeqCst) == 0 {
+            self.first.notify_one();
+        }
+    }
+
+    /// Whether anybody waits.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
+    }
+
+    /// Wakes those who wait for one of these runs.
+    pub(crate) fn wake(&self, topic: Topic, runs: &[RunId]) {
+        if runs.is_empty() {
+            return;
+        }
+        let entries = self.entries(topic);
+        if entries.is_empty() {
+            return;
+        }
+        for run in runs {
+            if let Some(entry) = entries.get(run) {
+                entry.notify.notify_waiters();
+            }
+        }
+    }
+
+    /// Something is due at this time.
+    pub(crate) fn wake_due(&self, at: Timestamp) {
+        if at.as_micros() < self.sweeps_at.load(SeqCst) {
+            self.due.notify_waiters();
+        }
+    }
+
+    /// Wakes everybody: the file has changed in ways that are not known here, or the store closes.
+    pub(crate) fn wake_all(&self) {
+        for topic in [Topic::Settled, Topic::Changed] {
+            for entry in self.entries(topic).values() {
+                entry.notify.notify_waiters();
+            }
+        }
+        self.due.notify_waiters();
+    }
+
+    fn entries(&self, topic: Topic) -> std::sync::MutexGuard<'_, IdMap<RunId, Entry>> {
+        // No panic can leave the map half changed.
+        self.topics[topic as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many runs are waited for.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries(Topic::Settled).len() + self.entries(Topic::Changed).len()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.hub.waiting.fetch_sub(1, SeqCst);
+        let Some((topic, run)) = self.place else {
+            return;
+        };
+        let mut entries = self.hub.entries(topic);
+        if let Some(entry) = entries.get_mut(&run) {
+            entry.waiters -= 1;
+            if entry.waiters == 0 {
+                entries.remove(&run);
+            }
+        }
+    }
+}
