@@ -199,8 +199,9 @@ impl Store for SqliteStore {
     async fn close(&self) {
         let (done, closed) = oneshot::channel();
         self.inner.readers.close().await;
-        // Both fail only when it is closed already.
-        let _sent = self.inner.requests.send(Request::Close(done)).await;
-        let _closed = closed.await;
+        if self.inner.requests.send(Request::Close(done)).await.is_ok() {
+            // No answer means that somebody else has closed it.
+            let _closed = closed.await;
+        }
     }
 }

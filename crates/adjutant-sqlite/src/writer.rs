@@ -80,7 +80,8 @@ impl Writer {
         };
         self.requests.close();
         let mut rest = closed.unwrap_or_default();
-        while let Ok(request) = self.requests.try_recv() {
+        // Also those that are just being put in.
+        while let Some(request) = self.requests.recv().await {
             rest.push(request);
         }
         for claim in self.parked.drain(..) {
