@@ -1,0 +1,1 @@
+//! A run context without a store.
