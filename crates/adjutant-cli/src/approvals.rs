@@ -93,8 +93,9 @@ pub async fn answer(store: &dyn Store, run: RunId, key: &str, decision: &Decisio
 
 /// Who answers, as far as the environment tells.
 pub fn user() -> Option<String> {
-    ["USER", "LOGNAME"]
+    let named = ["USER", "LOGNAME"]
         .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .filter(|name| !name.is_empty())
+        .find_map(|name| std::env::var(name).ok());
+    let number = || format!("user {}", rustix::process::getuid().as_raw());
+    Some(named.filter(|name| !name.is_empty()).unwrap_or_else(number))
 }

@@ -174,6 +174,8 @@ struct Watch<'a> {
     /// Questions to put to the user here, in order.
     to_ask: VecDeque<Question>,
     lines: Option<mpsc::Receiver<String>>,
+    /// Whether the cursor stands behind a question.
+    asking: bool,
     /// Whether it has to be asked how the run stands.
     settled: bool,
 }
@@ -191,6 +193,7 @@ impl<'a> Watch<'a> {
             questions: Questions::default(),
             to_ask: VecDeque::new(),
             lines: None,
+            asking: false,
             // It may have ended, or wait, before the first event is seen here.
             settled: true,
         }
@@ -238,6 +241,9 @@ impl<'a> Watch<'a> {
     }
 
     fn show(&mut self, events: &[Event]) {
+        if std::mem::take(&mut self.asking) {
+            self.drive.context.out.note("");
+        }
         match self.drive.news {
             News::Text => self.renderer.show(events),
             News::Jsonl => {
@@ -291,15 +297,13 @@ impl<'a> Watch<'a> {
         if self.lines.is_none() {
             self.lines = Some(read_lines());
         }
-        if let Some(question) = self.to_ask.front() {
-            out.ask(&format!(
-                "  {} [y/n] ",
-                out.paint(Paint::Bold, &question.message)
-            ));
-        }
+        out.ask(&out.paint(Paint::Bold, "  yes or no? [y/n] "));
+        self.asking = true;
     }
 
     async fn answer(&mut self, line: &str) -> Result<()> {
+        // The terminal has gone to the next line with the answer.
+        self.asking = false;
         let approved = match line.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => true,
             "n" | "no" => false,

@@ -105,6 +105,15 @@ impl Output {
         }
     }
 
+    /// The same in place of the last line, where the terminal can do that.
+    pub fn replace_last(&self, text: &str) {
+        if self.color && io::stderr().is_terminal() {
+            self.note(&format!("\u{1b}[1A\u{1b}[2K{text}"));
+        } else {
+            self.note(text);
+        }
+    }
+
     /// One line on stderr that is not to be missed.
     pub fn tell(&self, text: &str) {
         // With stderr gone there is nobody left to tell.

@@ -1,6 +1,11 @@
 //! A run's events as lines for whoever watches.
 
-use std::time::Duration;
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use adjutant::core::{Event, EventType, RunId};
 use serde_json::Value;
@@ -14,6 +19,10 @@ use crate::{
 
 /// Longest text within a line.
 const WIDTH: usize = 100;
+/// Longest name of a step whose line is replaced when it ends; longer ones may have wrapped.
+const REPLACEABLE: usize = 60;
+/// What an agent said that is remembered, in order not to show it again.
+const REMEMBERED: usize = 10_000;
 
 /// Turns events into lines on stderr.
 pub struct Renderer<'a> {
@@ -21,11 +30,21 @@ pub struct Renderer<'a> {
     run: RunId,
     /// Also what concerns only those who look after the runtime.
     verbose: bool,
+    /// The step whose beginning is the last line on the terminal.
+    open: RefCell<Option<String>>,
+    /// What the agent has said in this attempt: after a wait it says so again on its way to where it was.
+    said: RefCell<HashSet<u64>>,
 }
 
 impl<'a> Renderer<'a> {
     pub fn new(out: &'a Output, run: RunId, verbose: bool) -> Self {
-        Self { out, run, verbose }
+        Self {
+            out,
+            run,
+            verbose,
+            open: RefCell::new(None),
+            said: RefCell::default(),
+        }
     }
 
     /// Shows events that were read together. A step that began and ended among them is one line.
@@ -36,10 +55,45 @@ impl<'a> Renderer<'a> {
             if superseded {
                 continue;
             }
+            if self.is_repeated(event) {
+                continue;
+            }
             if let Some(line) = self.line(event) {
-                self.out.note(&format!("  {line}"));
+                self.put(event, &line);
             }
         }
+    }
+
+    fn put(&self, event: &Event, line: &str) {
+        let step = payload(event)["step_name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let open = self.open.replace(None);
+        let ends =
+            event.event_type != EventType::StepStarted && open.is_some_and(|open| open == step);
+        if ends {
+            self.out.replace_last(&format!("  {line}"));
+        } else {
+            self.out.note(&format!("  {line}"));
+        }
+        if event.event_type == EventType::StepStarted && step.len() <= REPLACEABLE {
+            *self.open.borrow_mut() = Some(step);
+        }
+    }
+
+    fn is_repeated(&self, event: &Event) -> bool {
+        let mut said = self.said.borrow_mut();
+        match &event.event_type {
+            EventType::RunRetrying => said.clear(),
+            EventType::AssistantMessage | EventType::ProgressUpdate | EventType::Custom(_) => {
+                let mut hasher = DefaultHasher::new();
+                (event.event_type.as_str(), event.payload.as_str()).hash(&mut hasher);
+                return said.len() < REMEMBERED && !said.insert(hasher.finish());
+            }
+            _ => {}
+        }
+        false
     }
 
     fn line(&self, event: &Event) -> Option<String> {
@@ -47,9 +101,8 @@ impl<'a> Renderer<'a> {
         let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
         let step = || clip(&text("step_name"), WIDTH);
         let line = match &event.event_type {
-            EventType::RunStarted if data["continued"] == true => {
-                self.dim("↻ continued where it was")
-            }
+            // Why it goes on was told by the event before.
+            EventType::RunStarted if data["continued"] == true => return None,
             EventType::RunStarted => match data["attempt"].as_u64() {
                 Some(attempt @ 2..) => self.dim(&format!("↻ attempt {attempt}")),
                 _ => return None,
@@ -92,7 +145,7 @@ impl<'a> Renderer<'a> {
             EventType::LeaseLost => self.sign(
                 Paint::Yellow,
                 "!",
-                "the worker that had the run fell silent",
+                "the worker that had the run fell silent, another one goes on",
             ),
             EventType::StepStarted => self.dim(&format!("… {}{}", step(), description(&data))),
             EventType::StepCompleted => {
@@ -180,7 +233,7 @@ impl<'a> Renderer<'a> {
         lines.push(format!("    yes: agent runs approve {run} {key}"));
         lines.push(format!("    no:  agent runs deny {run} {key}"));
         if let Some(until) = &question.expires_at {
-            lines.push(self.dim(&format!("    until {until}")));
+            lines.push(format!("    {}", self.dim(&format!("until {until}"))));
         }
         lines.join("\n")
     }

@@ -156,10 +156,12 @@ async fn store(context: &Context) -> Vec<Finding> {
     let durability = Finding::new(
         "durability",
         if durable { Verdict::Ok } else { Verdict::Note },
-        info.durability,
+        format!("acknowledged writes survive {}", info.durability),
     );
     findings.push(if durable {
         durability
+    } else if info.engine == "memory" {
+        durability.advice("keep runs in a file: leave --store out, or use sqlite:PATH")
     } else {
         durability.advice("`store.synchronous: full` in adjutant.yaml makes acknowledged writes survive a power cut")
     });

@@ -276,12 +276,12 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
     // A disk of its own that only this process and its children see, and that goes with them.
     let script = r#"
         mkdir -p disk && mount -t tmpfs -o size=1m tmpfs disk || exit 90
-        n=0
-        while "$AGENT" --store sqlite:disk/a.db run -dq echo --input input.json > id 2> full; do
+        status=0
+        for n in $(seq 100); do
+            "$AGENT" --store sqlite:disk/a.db run -dq echo --input input.json > id 2> full || { status=$?; break; }
             cat id >> acknowledged
-            n=$((n + 1)); [ $n -lt 100 ] || exit 91
         done
-        echo $? > status
+        echo $status > status
         "$AGENT" --store sqlite:disk/a.db runs list --limit 200 -o json > listed 2>> full || exit 92
     "#;
     let shell = |flags: &[&str]| {

@@ -70,7 +70,7 @@ impl Project {
         self.write(&format!("{name}/agent.yaml"), &manifest);
         let body: Vec<String> = body.lines().map(|line| format!("    {line}\n")).collect();
         let code = format!(
-            "{PRELUDE}\n@agent(\"{name}\")\ndef work(run):\n    home = pathlib.Path(run.metadata[\"cwd\"])\n{}\nserve()\n",
+            "{PRELUDE}\n@agent(\"{name}\")\ndef work(run):\n    home = pathlib.Path((run.metadata or {{}}).get(\"cwd\", \".\"))\n{}\nserve()\n",
             body.concat()
         );
         self.write(&format!("{name}/agent.py"), &code);
