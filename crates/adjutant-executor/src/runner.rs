@@ -147,7 +147,7 @@ impl AgentRunner {
                 continue;
             }
             let claimed = tokio::select! {
-                // Dropping a claim loses nothing: the engine gives back what nobody took.
+                // A claim that is dropped just as it succeeds costs time, not the run: its lease expires.
                 () = shutdown.cancelled() => break,
                 claimed = self.claim(free, CLAIM_WAIT) => claimed,
             };
