@@ -112,7 +112,7 @@ impl Config {
         };
         Err(Failure::usage(CONFIG_INVALID, message)
             .because(problems.join("; "))
-            .hint("list all settings with `agent config show`, or see docs/reference/config.md"))
+            .hint("all settings, with kinds and defaults: docs/reference/config.md"))
     }
 
     fn read_file(&mut self, project: &Project, flags: &Flags) -> Result<Vec<String>> {

@@ -42,7 +42,25 @@ impl Context {
         if *self.config.origin("store.url") == Origin::Default {
             self.project.make_state_dir()?;
         }
+        self.need_folder()?;
         self.open().await
+    }
+
+    /// SQLite makes files, not folders, and only says that it cannot open the file.
+    fn need_folder(&self) -> Result<()> {
+        let database = self.database();
+        let folder = database.as_deref().and_then(std::path::Path::parent);
+        match folder.filter(|folder| !folder.is_dir()) {
+            None => Ok(()),
+            Some(folder) => {
+                let shown = self.project.short(folder);
+                let message =
+                    format!("the folder {shown} does not exist, so no store can be made in it");
+                Err(Failure::usage(STORE_NOT_FOUND, message).hint(format!(
+                    "make it with `mkdir -p {shown}`, or correct --store or store.url"
+                )))
+            }
+        }
     }
 
     /// Opens a store that is there: looking at runs should not make an empty one in passing.

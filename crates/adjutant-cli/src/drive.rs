@@ -31,9 +31,6 @@ use crate::{
 
 /// How long a command's own worker waits for steps under way when it is interrupted.
 const LONGEST_DRAIN: Duration = Duration::from_secs(3);
-/// How long other runs that the worker has taken may go on once the run it was started for has ended.
-const FAREWELL: Duration = Duration::from_millis(200);
-
 /// The form of live news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum News {
@@ -110,7 +107,7 @@ pub fn notes_folder(context: &Context) -> Option<PathBuf> {
 /// Works on the run until it has ended.
 pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
     let config = runner_config(drive.context);
-    let (runner, _posted) = worker(
+    let (runner, posted) = worker(
         drive.context,
         &drive.store,
         drive.agents,
@@ -130,9 +127,13 @@ pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
         // The loop ends by itself only when the store is gone.
         outcome = &mut work => return Err(lost(outcome)),
     };
+    stop.cancel();
     if !matches!(ended, Ended::Interrupted) {
-        stop.cancel();
-        let _ = tokio::time::timeout(FAREWELL, &mut work).await;
+        // Usually nothing is left; other runs that the worker has taken are given back.
+        tokio::select! {
+            _ = &mut work => posted.into_iter().for_each(Posted::remove),
+            _ = interrupts.next() => {}
+        }
         return Ok(ended);
     }
     let out = &drive.context.out;
@@ -140,9 +141,8 @@ pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
         Paint::Yellow,
         "stopping: the run is given back (again to leave at once)",
     ));
-    stop.cancel();
     tokio::select! {
-        _ = &mut work => {}
+        _ = &mut work => posted.into_iter().for_each(Posted::remove),
         _ = interrupts.next() => return Ok(Ended::Interrupted),
     }
     // It may have ended while it was to be given back.

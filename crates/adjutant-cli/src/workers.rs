@@ -6,6 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use adjutant::core::{RunId, WorkerId};
@@ -48,20 +49,25 @@ pub fn folder(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A note that goes away with its worker, unless that dies.
+/// How long the notes of dead workers are kept: longer than any lease that they may have held.
+const KEEP_DEAD: Duration = Duration::from_secs(3600);
+
+/// A note that was left. It stays when the worker ends in any other way than by giving back all it held: a lease
+/// without a note would pass for that of a living worker elsewhere.
 #[derive(Debug)]
 pub struct Posted {
     path: PathBuf,
 }
 
-impl Drop for Posted {
-    fn drop(&mut self) {
+impl Posted {
+    /// Takes the note away.
+    pub fn remove(self) {
         // A note that stays behind names a dead process and does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Leaves a note, and clears away those of the dead.
+/// Leaves a note, and clears away old ones of the dead.
 pub fn post(
     folder: &Path,
     worker: WorkerId,
@@ -69,6 +75,7 @@ pub fn post(
     run: Option<RunId>,
 ) -> io::Result<Posted> {
     fs::create_dir_all(folder)?;
+    clear(folder);
     let pid = std::process::id();
     let note = WorkerNote {
         worker,
@@ -81,6 +88,22 @@ pub fn post(
     let path = folder.join(format!("{worker}.json"));
     fs::write(&path, serde_json::to_vec(&note)?)?;
     Ok(Posted { path })
+}
+
+fn clear(folder: &Path) {
+    for note in notes(folder)
+        .iter()
+        .filter(|note| note.life() != Life::Alive)
+    {
+        let path = folder.join(format!("{}.json", note.worker));
+        let age = fs::metadata(&path)
+            .and_then(|data| data.modified())
+            .ok()
+            .and_then(|written| written.elapsed().ok());
+        if age.is_some_and(|age| age > KEEP_DEAD) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// All notes of the folder.
@@ -154,7 +177,7 @@ mod tests {
         assert_eq!(left[0].life(), Life::Dead);
         left[0].boot = "another".to_owned();
         assert_eq!(left[0].life(), Life::Unknown);
-        drop(posted);
+        posted.remove();
         assert_eq!(notes(dir.path()), []);
     }
 }

@@ -28,6 +28,9 @@ use super::{run::await_lease, runs::manifest_of, show};
 /// Finished runs that are forgotten at once, so that other users of the store are not kept waiting.
 const PRUNED_AT_ONCE: usize = 1000;
 
+/// Runs whose leases or timers are over that are looked at in passing.
+const SWEPT_AT_ONCE: usize = 1000;
+
 #[derive(Debug, Args)]
 pub struct Cancel {
     /// The run
@@ -71,6 +74,8 @@ async fn act(
     command: Command,
     else_told: &str,
 ) -> Result<Exit> {
+    // A run whose worker fell silent is taken from it first, so that the command takes effect without another worker.
+    store.sweep(SWEPT_AT_ONCE, Duration::ZERO).await?;
     let record = store.control(run, command).await?;
     if context.out.is_structured() {
         context.out.value(&RunJson::record(&record))?;

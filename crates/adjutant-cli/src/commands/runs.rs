@@ -9,7 +9,15 @@ use adjutant::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{context::Context, exit::Exit, failure::Result, ids, units::parse_duration};
+use crate::{
+    context::Context,
+    drive,
+    exit::Exit,
+    failure::Result,
+    ids,
+    units::parse_duration,
+    workers::{self, Life},
+};
 
 use super::{control, events, show};
 
@@ -224,6 +232,7 @@ impl RunEvents {
 impl Wait {
     async fn run(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
         let run = ids::resolve(&**store, &self.run).await?;
+        note_nobody(context, store, run).await?;
         let deadline = self
             .timeout
             .map(|timeout| tokio::time::Instant::now() + timeout);
@@ -238,6 +247,28 @@ impl Wait {
             }
         }
     }
+}
+
+/// Tells somebody who is about to wait that nobody here is there to do the work.
+async fn note_nobody(context: &Context, store: &Arc<dyn Store>, run: RunId) -> Result<()> {
+    let Some(view) = store.get(run).await? else {
+        return Ok(());
+    };
+    let agent = view.run.agent.as_str();
+    let notes = drive::notes_folder(context)
+        .map(|folder| workers::notes(&folder))
+        .unwrap_or_default();
+    let is_served = notes
+        .iter()
+        .any(|note| note.agents.iter().any(|key| key == agent) && note.life() == Life::Alive);
+    if view.run.state == RunState::Pending && !is_served {
+        let place = manifest_of(&view).and_then(|path| path.parent().map(PathBuf::from));
+        let place = place.map_or_else(|| "PATH".to_owned(), |path| context.project.short(&path));
+        context.out.note(&format!(
+            "no worker of this machine serves {agent}; start one: agent worker {place}"
+        ));
+    }
+    Ok(())
 }
 
 /// The manifest that a run's submitter named, for those who continue it.

@@ -228,6 +228,18 @@ fn state(run: &RunRecord) -> String {
     }
 }
 
+/// Why it stands where it stands; a running run without a live lease runs no more.
+fn reason(run: &RunRecord) -> &str {
+    let is_silent = run
+        .held
+        .is_some_and(|held| held.expires_at < recovery::now());
+    if is_silent {
+        "its worker is silent"
+    } else {
+        run.reason.as_deref().unwrap_or_default()
+    }
+}
+
 fn waits(wait: &Wait) -> String {
     let parts = wait.wake_on.iter().map(|on| match on {
         WakeOn::At(at) => format!("until {at}"),
@@ -262,7 +274,7 @@ pub fn runs(context: &Context, runs: &[RunRecord]) -> Result<()> {
             run.steps.to_string(),
             show_duration(now.since(run.created_at)),
             took,
-            clip(run.reason.as_deref().unwrap_or_default(), 40),
+            clip(reason(run), 40),
         ]
     });
     context.out.table(

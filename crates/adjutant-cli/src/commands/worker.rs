@@ -15,6 +15,7 @@ use crate::{
     failure::{AGENT_NOT_FOUND, Failure, Result},
     interrupt::Interrupts,
     units::show_duration,
+    workers::Posted,
 };
 
 /// How often a worker that is to stop when all is done looks whether it is.
@@ -84,11 +85,13 @@ impl Worker {
         }
         stop.cancel();
         tokio::select! {
-            outcome = &mut work => ended(context, outcome),
+            outcome = &mut work => {
+                posted.into_iter().for_each(Posted::remove);
+                ended(context, outcome)
+            }
             _ = interrupts.next() => {
                 out.note("left at once; runs under way come back when their leases end");
                 // The note stays, so that others see that this worker is dead.
-                std::mem::forget(posted);
                 Ok(Exit::Interrupted)
             }
         }

@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_saphyr::Spanned;
+use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned};
 
 /// A map in the order in which it was written.
 struct Pairs<V>(Vec<(Spanned<String>, V)>);
@@ -37,10 +37,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, String> {
     let sections: Pairs<Option<Pairs<Spanned<Scalar>>>> =
         serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet();
-            match error.location() {
-                Some(at) => format!("{}:{}:{}: {error}", path.display(), at.line(), at.column()),
-                None => format!("{}: {error}", path.display()),
-            }
+            let problem = DefaultMessageFormatter.format_message(error);
+            let line = error.location().map_or(1, |at| at.line().max(1));
+            format!("{}:{line}: {problem}", path.display())
         })?;
     let mut entries = Vec::new();
     for (section, settings) in sections.0 {

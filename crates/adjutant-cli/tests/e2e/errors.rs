@@ -198,6 +198,13 @@ fn a_store_that_is_no_store_is_told_and_left_alone() {
 }
 
 #[test]
+fn a_store_in_no_folder_is_told() {
+    let project = echo();
+    let ended = project.agent(&["--store", "sqlite:no/such/a.db", "run", "echo"]);
+    ended.refused(2, "store_not_found").says("mkdir -p no/such");
+}
+
+#[test]
 fn a_url_without_an_engine_is_told_with_what_there_is() {
     let project = echo();
     let ended = project.agent(&["--store", "postgres://localhost/x", "run", "echo"]);
