@@ -1,6 +1,6 @@
 //! How fast a store is on this disk, beside what the disk allows.
 //!
-//! `cargo run --release -p adjutant-sqlite --example speed -- [directory] [seconds]`
+//! `cargo run --release -p adjutant-sqlite --example speed -- [directory] [seconds] [in flight …]`
 //!
 //! A run is: submit → claim → commit with a checkpoint → commit with the result; each awaited.
 
@@ -167,7 +167,11 @@ async fn main() {
         "serial one-row commits: {serial:.0}/s, {:.0} µs each",
         1e6 / serial
     );
-    for workers in [1, 16, 64] {
+    let mut widths: Vec<usize> = args.map(|text| text.parse().unwrap()).collect();
+    if widths.is_empty() {
+        widths = vec![1, 16, 64];
+    }
+    for workers in widths {
         let (rate, times, commits, statements, cpu) = runs(directory.path(), workers, time).await;
         let at = |share: usize| {
             times

@@ -13,7 +13,7 @@ use crate::{
     record,
     slot::{Dirty, Place},
     sql::{self, Args, Texts, WIDEST, width_for},
-    writes::{Flush, Rows},
+    writes::{Flush, Joined, Rows},
 };
 
 /// The class of ready runs in `counts`, after the run states.
@@ -70,8 +70,8 @@ pub(crate) struct Outcome {
 }
 
 impl Batch<'_> {
-    /// Writes all changes. They become durable with [`Batch::seal`].
-    pub(crate) async fn flush(&mut self) -> Result<()> {
+    /// Writes all changes, and commits them if nothing else is to be done.
+    pub(crate) async fn flush(&mut self, joined: &mut Joined, commit: bool) -> Result<()> {
         let mut rows = Rows::default();
         let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
         for slot in self.slots.values() {
@@ -108,7 +108,10 @@ impl Batch<'_> {
         }
         let mut flush = Flush::default();
         flush.add(&rows, &self.added);
-        flush.write(self.db).await
+        if commit {
+            flush.commit();
+        }
+        flush.write(self.db, joined).await
     }
 
     /// Forgets events.
@@ -178,10 +181,14 @@ impl Batch<'_> {
         Ok(due.map(Timestamp::from_micros))
     }
 
-    /// Commits, and keeps the records that are likely to be needed again.
-    pub(crate) async fn seal(self, pruned: Vec<RunId>) -> Result<Outcome> {
+    /// Commits what was not committed with the changes.
+    pub(crate) async fn commit_rest(&mut self) -> Result<()> {
         static COMMIT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("commit"));
-        self.db.run(Arc::clone(&COMMIT), Args::default()).await?;
+        self.db.run(Arc::clone(&COMMIT), Args::default()).await
+    }
+
+    /// After the commit: keeps the records that are likely to be needed again.
+    pub(crate) fn seal(self, pruned: Vec<RunId>) -> Outcome {
         let mut outcome = Outcome {
             settled: self.settled,
             changed: self.added.events.iter().map(|(run, ..)| *run).collect(),
@@ -200,7 +207,7 @@ impl Batch<'_> {
             slot.written();
             self.cache.keep(slot);
         }
-        Ok(outcome)
+        outcome
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     slot::Cache,
     wake::Hub,
     writer::{QUEUE, Requests, Writer},
+    writes::Joined,
 };
 
 /// Queue, state and events in one SQLite file. Cheap to clone; all clones are one store.
@@ -80,6 +81,7 @@ impl SqliteStore {
                 checkpoints_kept: u64::try_from(config.checkpoints_kept.max(1)).unwrap_or(u64::MAX),
             },
             cache: Cache::default(),
+            joined: Joined::default(),
             parked: std::collections::VecDeque::new(),
             version,
         };

@@ -23,6 +23,7 @@ use crate::{
     request::{Answer, Claim, Request, Sweep, Turn, answer},
     slot::Cache,
     wake::{Hub, Topic},
+    writes::Joined,
 };
 
 /// Requests that may wait for the writer; more callers wait until there is room.
@@ -45,6 +46,7 @@ pub(crate) struct Writer {
     pub clock: Arc<dyn Clock>,
     pub rules: Rules,
     pub cache: Cache,
+    pub joined: Joined,
     pub parked: VecDeque<Claim>,
     /// The file's version after our last transaction; others' changes make it another one.
     pub version: i64,
@@ -215,7 +217,11 @@ impl Writer {
             batch.failure()?;
         }
         claim_all(&mut batch, &mut self.parked, round).await?;
-        batch.flush().await?;
+        let done = round.rest.is_empty() && round.sweeps.is_empty() && forgotten.is_empty();
+        batch.flush(&mut self.joined, done).await?;
+        if done {
+            return Ok((batch.seal(Vec::new()), opened.foreign));
+        }
         batch.forget_history(&forgotten).await?;
         let mut gone = Vec::new();
         while let Some(request) = round.rest.pop_front() {
@@ -245,7 +251,8 @@ impl Writer {
                 round.answers.push(answer(reply, Ok((swept, now))));
             }
         }
-        Ok((batch.seal(gone).await?, opened.foreign))
+        batch.commit_rest().await?;
+        Ok((batch.seal(gone), opened.foreign))
     }
 
     async fn roll_back(&mut self) {

@@ -1,6 +1,9 @@
 //! What a batch is going to write: rows per table, and the few statements that write them all.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use adjutant_core::{Json, NewEvent, Result, RunId, StepRecord, Timestamp};
 use adjutant_queue::{Payload, RunRecord, Signal};
@@ -11,13 +14,12 @@ use crate::{
     sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
 };
 
-/// Up to this many statements of up to this many rows are joined into one with the commit: two thread
-/// hops for all instead of two for each. More kinds of joined texts than the cache holds would cost more.
-const JOINED_STATEMENTS: usize = 12;
-const JOINED_WIDTH: usize = 0;
+/// Joined texts remembered before starting over. Each keeps its statements prepared.
+const JOINED_TEXTS: usize = 64;
 
-/// Joined texts remembered before starting over.
-const JOINED_TEXTS: usize = 128;
+/// A batch with more rows of a kind is written one statement after another: then there are few batches,
+/// and what is done per statement does not matter.
+const JOINED_ROWS: usize = 2 * WIDEST;
 
 /// Rows of the tables that are only ever added to within a batch, so that undoing is cutting off.
 #[derive(Default)]
@@ -84,18 +86,23 @@ pub(crate) struct Rows<'a> {
     pub counts: Vec<(i64, i64)>,
 }
 
-/// One statement with its width and values.
-struct Piece {
-    table: usize,
-    width: usize,
-    args: Args,
-}
+/// One statement: of which table, and how wide.
+type Piece = (usize, usize);
 
-/// Writes rows in as few statements as possible.
+/// Texts of statements that were run in one go before.
+#[derive(Default)]
+pub(crate) struct Joined(HashMap<Vec<Piece>, Arc<str>>);
+
+/// Writes rows in as few statements, and as few calls, as possible.
 #[derive(Default)]
 pub(crate) struct Flush {
     pieces: Vec<Piece>,
-    widest: usize,
+    /// The values of all pieces, if they are run in one go, else of each.
+    args: Vec<Args>,
+    /// Run in one go.
+    joined: bool,
+    /// The least width of a piece. Pieces of like width make for few different texts.
+    least: usize,
 }
 
 static RUNS_NEW: Texts = LazyLock::new(|| sql::insert("runs", COLUMNS, ""));
@@ -135,15 +142,17 @@ static FANOUTS: Texts = LazyLock::new(|| {
     )
 });
 static COUNTS: Texts = LazyLock::new(|| {
-    sql::rows(
-        "update counts set runs = runs + v.column2 from (values ",
-        2,
-        ") as v where class = v.column1",
+    sql::insert(
+        "counts",
+        "class, runs",
+        " on conflict (class) do update set runs = runs + excluded.runs",
     )
 });
 
+static COMMITS: Texts = LazyLock::new(|| [(); WIDTHS.len()].map(|()| Arc::from("commit")));
+
 /// In the order of the pieces.
-static TABLES: [&Texts; 13] = [
+static TABLES: [&Texts; 14] = [
     &RUNS_NEW,
     &RUNS_CHANGED,
     &RUNS_COUNTED,
@@ -157,18 +166,46 @@ static TABLES: [&Texts; 13] = [
     &TAKEN,
     &FANOUTS,
     &COUNTS,
+    &COMMITS,
 ];
 
+/// The place of the commit among the [`TABLES`].
+const COMMIT: usize = 13;
+
+/// Changes runs that are there. An insert that always finds its row in the way needs no scratch table,
+/// which `update … from` does; the values that it would insert are never seen.
 fn update_runs(columns: &[&str]) -> [Arc<str>; WIDTHS.len()] {
+    let names = columns.join(", ");
+    let all = ["agent", "priority", "created_at"]
+        .iter()
+        .chain(&CHANGING)
+        .filter(|c| !columns.contains(c));
+    let others: Vec<&str> = all.copied().collect();
+    let values: Vec<String> = (2..columns.len() + 2)
+        .map(|n| format!("column{n}"))
+        .collect();
     let set: Vec<String> = columns
         .iter()
-        .enumerate()
-        .map(|(n, column)| format!("{column} = v.column{}", n + 2))
+        .map(|c| format!("{c} = excluded.{c}"))
         .collect();
+    let zero = |c: &&str| match *c {
+        "agent" => "''",
+        "worker" | "more" => "null",
+        _ => "0",
+    };
+    let zeros: Vec<&str> = others.iter().map(zero).collect();
     sql::rows(
-        &format!("update runs set {} from (values ", set.join(", ")),
+        &format!(
+            "insert into runs (id, {names}, {}) select column1, {}, {} from (values ",
+            others.join(", "),
+            values.join(", "),
+            zeros.join(", "),
+        ),
         columns.len() + 1,
-        ") as v where id = v.column1",
+        &format!(
+            ") where column1 is not null on conflict (id) do update set {}",
+            set.join(", ")
+        ),
     )
 }
 
@@ -176,19 +213,35 @@ impl Flush {
     /// Adds rows for one of the [`TABLES`].
     fn table<T>(&mut self, table: usize, columns: usize, rows: &[T], bind: impl Fn(&T, &mut Args)) {
         for chunk in rows.chunks(WIDEST) {
-            let width = width_for(chunk.len());
-            let mut args = Args::default();
+            let width = width_for(chunk.len()).max(self.least);
+            if !self.joined || self.args.is_empty() {
+                self.args.push(Args::default());
+            }
+            let Some(args) = self.args.last_mut() else {
+                return;
+            };
             for row in chunk {
-                bind(row, &mut args);
+                bind(row, args);
             }
             args.nulls((WIDTHS[width] - chunk.len()) * columns);
-            self.widest = self.widest.max(width);
-            self.pieces.push(Piece { table, width, args });
+            self.pieces.push((table, width));
         }
     }
 
     /// Adds everything that a batch writes.
     pub(crate) fn add(&mut self, rows: &Rows<'_>, added: &Added) {
+        let sizes = [
+            rows.new_runs.len(),
+            rows.counted_runs.len(),
+            added.payloads.len(),
+            added.outcomes.len(),
+            rows.steps.len(),
+            added.checkpoints.len(),
+        ];
+        let most = sizes.into_iter().max().unwrap_or(0);
+        let events = added.events.len().max(rows.changed_runs.len());
+        self.joined = most.max(events) <= JOINED_ROWS;
+        self.least = width_for(most.max(1)).min(WIDTHS.len() - 2);
         self.table(0, CHANGING.len() + 8, &rows.new_runs, |run, args| {
             record::bind_run(run, args);
         });
@@ -259,17 +312,42 @@ impl Flush {
         });
     }
 
-    /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+    /// Adds the commit.
+    pub(crate) fn commit(&mut self) {
+        self.pieces.push((COMMIT, 0));
+        if !self.joined || self.args.is_empty() {
+            self.args.push(Args::default());
+        }
     }
 
     /// Writes everything.
-    pub(crate) async fn write(self, db: &mut Db) -> Result<()> {
-        for piece in self.pieces {
-            db.run(Arc::clone(&TABLES[piece.table][piece.width]), piece.args)
-                .await?;
+    pub(crate) async fn write(mut self, db: &mut Db, joined: &mut Joined) -> Result<()> {
+        if self.joined && self.pieces.len() > 1 {
+            let text = joined.text(self.pieces);
+            return db.run(text, self.args.pop().unwrap_or_default()).await;
+        }
+        for ((table, width), args) in self.pieces.into_iter().zip(self.args) {
+            db.run(Arc::clone(&TABLES[table][width]), args).await?;
         }
         Ok(())
+    }
+}
+
+impl Joined {
+    /// The text of these statements, one after another.
+    fn text(&mut self, pieces: Vec<Piece>) -> Arc<str> {
+        if let Some(text) = self.0.get(&pieces) {
+            return Arc::clone(text);
+        }
+        if self.0.len() >= JOINED_TEXTS {
+            self.0.clear();
+        }
+        let texts: Vec<&str> = pieces
+            .iter()
+            .map(|(table, width)| &*TABLES[*table][*width])
+            .collect();
+        let text: Arc<str> = Arc::from(texts.join(";\n"));
+        self.0.insert(pieces, Arc::clone(&text));
+        text
     }
 }
