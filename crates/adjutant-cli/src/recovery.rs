@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use adjutant::{
     Store,
-    core::{Json, RunId, RunInput, RunState, SystemClock, Timestamp, WorkerId},
-    queue::{RunFilter, RunRecord},
+    core::{Error, Json, RunId, RunInput, RunState, SystemClock, Timestamp, WorkerId},
+    queue::{Disposition, Lease, RunFilter, RunRecord},
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,8 +58,8 @@ pub fn fingerprint(agent: &Found, cwd: &Path, input: &RunInput) -> String {
 pub enum Holder {
     /// Nobody: it can be taken at once.
     Nobody,
-    /// A worker that is dead; its lease holds until then.
-    Dead { worker: WorkerId, until: Timestamp },
+    /// A worker that is dead, and still has this lease.
+    Dead(Lease),
     /// A worker that is at it.
     Alive(WorkerId),
 }
@@ -75,15 +75,29 @@ pub fn holder(run: &RunRecord, notes: &[WorkerNote]) -> Holder {
     match run.held {
         Some(held) if run.state == RunState::Running && held.expires_at > now() => {
             match workers::life_of(notes, held.worker) {
-                Life::Dead => Holder::Dead {
+                Life::Dead => Holder::Dead(Lease {
+                    run: run.id,
                     worker: held.worker,
-                    until: held.expires_at,
-                },
+                    epoch: run.epoch,
+                }),
                 // Without a note it is somebody elsewhere, and their lease counts.
                 Life::Alive | Life::Unknown => Holder::Alive(held.worker),
             }
         }
         _ => Holder::Nobody,
+    }
+}
+
+/// Gives a run back on behalf of its worker, whose process is known to be dead: there is nobody left to wait for.
+///
+/// Only for a person's own command. A worker that is restarted again and again by its supervisor waits for leases to
+/// end, which is how runs that kill their workers are counted and parked.
+pub async fn give_back(store: &Arc<dyn Store>, lease: Lease) -> Result<()> {
+    let reason = "its worker died".to_owned();
+    match store.settle(lease, Disposition::Released { reason }).await {
+        // Somebody else was quicker, or it was alive after all: either way the run is in good hands.
+        Ok(_) | Err(Error::LeaseLost { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -112,6 +126,10 @@ pub async fn unfinished(
     };
     for run in store.list(filter).await? {
         let holder = holder(&run, notes);
+        // Who cancelled a run does not want it to go on.
+        if run.cancel.is_some() {
+            continue;
+        }
         if matches!(holder, Holder::Alive(_))
             || !has_fingerprint(store, run.id, fingerprint).await?
         {

@@ -21,7 +21,7 @@ pub struct WorkerNote {
     pub pid: u32,
     /// When the process started, in clock ticks since boot: tells it from a later process with its number.
     pub started: u64,
-    /// Which boot of which machine.
+    /// Which boot of which machine, and which container in it.
     pub boot: String,
     /// The agents it serves.
     pub agents: Vec<String>,
@@ -117,11 +117,6 @@ pub fn notes(folder: &Path) -> Vec<WorkerNote> {
         .collect()
 }
 
-/// Forgets a worker that is dead and holds nothing any more.
-pub fn forget(folder: &Path, worker: WorkerId) {
-    let _ = fs::remove_file(folder.join(format!("{worker}.json")));
-}
-
 impl WorkerNote {
     /// Whether the worker is there.
     pub fn life(&self) -> Life {
@@ -155,10 +150,11 @@ fn start_time(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// This boot of this machine, and where in it process numbers mean what they mean here: containers count for themselves.
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let numbers = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {}", boot.trim(), numbers.display())
 }
 
 #[cfg(test)]

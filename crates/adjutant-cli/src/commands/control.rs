@@ -23,7 +23,7 @@ use crate::{
     workers::{self, Life},
 };
 
-use super::{run::await_lease, runs::manifest_of, show};
+use super::{runs::manifest_of, show};
 
 /// Finished runs that are forgotten at once, so that other users of the store are not kept waiting.
 const PRUNED_AT_ONCE: usize = 1000;
@@ -141,12 +141,10 @@ impl Resume {
                 ));
                 return Ok(Exit::Ok);
             }
-            Holder::Dead { worker, until } => {
-                await_lease(context, until).await;
-                folder
-                    .as_deref()
-                    .into_iter()
-                    .for_each(|folder| workers::forget(folder, worker));
+            Holder::Dead(lease) => {
+                out.note(&format!("{run} has a dead worker; taking it over"));
+                recovery::give_back(&store, lease).await?;
+                view = whole(&store, run).await?;
             }
         }
         self.work(context, store, &view).await

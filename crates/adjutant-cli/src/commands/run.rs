@@ -178,9 +178,9 @@ impl Run {
                     agent.key(),
                     run.steps
                 ));
-                if let (Holder::Dead { worker, until }, Some(folder)) = (holder, folder) {
-                    await_lease(context, until).await;
-                    workers::forget(&folder, worker);
+                if let Holder::Dead(lease) = holder {
+                    out.note(&out.paint(Paint::Dim, "  its worker is dead; taking it over"));
+                    recovery::give_back(store, lease).await?;
                 }
                 return Ok((run.id, run.last_seq));
             }
@@ -203,20 +203,6 @@ impl Run {
         }
         Ok((submitted.run, 0))
     }
-}
-
-/// Waits for the lease of a dead worker to end: only then may another one take the run.
-pub async fn await_lease(context: &Context, until: adjutant::core::Timestamp) {
-    let left = until.since(recovery::now());
-    let out = &context.out;
-    out.note(&out.paint(
-        Paint::Dim,
-        &format!(
-            "  its worker is dead; its lease ends in {}",
-            show_duration(left)
-        ),
-    ));
-    tokio::time::sleep(left).await;
 }
 
 async fn detach(context: &Context, store: &Arc<dyn Store>, run: NewRun) -> Result<Exit> {

@@ -1,5 +1,12 @@
 //! The built binary, used as its users use it: real agents, real processes, real signals, a store on disk.
 
+// Helpers of tests are no tests to clippy, and may stop at the first surprise all the same.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
 mod support;
 
 mod approvals;
