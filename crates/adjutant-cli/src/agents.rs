@@ -16,7 +16,8 @@ use adjutant::{
 use crate::{
     context::Context,
     failure::{AGENT_NOT_FOUND, BUILD_FAILED, Failure, MANIFEST_INVALID, Result},
-    output::Paint,
+    output::{Output, Paint},
+    told::Told,
 };
 
 /// The file that makes a folder an agent.
@@ -159,21 +160,25 @@ impl Found {
     }
 }
 
-/// The agents, ready to be driven.
-pub fn registry(agents: &[Found]) -> Result<AgentRegistry> {
+/// The agents, ready to be driven; what becomes of their runs is told on `told`.
+pub fn registry(agents: &[Found], told: Option<&Output>) -> Result<AgentRegistry> {
     let processes: Arc<dyn ProcessManager> = Arc::new(NativeProcesses::new().map_err(|error| {
         Failure::failed(crate::failure::IO, "processes cannot be started")
             .because(error.to_string())
     })?);
     let base = Environment::inherited(crate::project::variables());
     let mut registry = AgentRegistry::new();
-    for agent in agents {
-        registry.register(ProcessAgent::new(
-            agent.manifest.clone(),
-            agent.folder(),
+    for found in agents {
+        let agent = ProcessAgent::new(
+            found.manifest.clone(),
+            found.folder(),
             base.clone(),
             Arc::clone(&processes),
-        ))?;
+        );
+        match told {
+            Some(out) => registry.register(Told::new(agent, out.clone()))?,
+            None => registry.register(agent)?,
+        }
     }
     Ok(registry)
 }

@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+mod again;
+mod answer;
 mod backup;
 mod completions;
 mod config;
@@ -7,6 +9,7 @@ mod control;
 mod doctor;
 mod events;
 mod init;
+mod resume;
 mod run;
 mod runs;
 mod show;

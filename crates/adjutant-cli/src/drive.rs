@@ -1,31 +1,18 @@
 //! Working on a run here until it ends: a worker in this process, its news on the terminal, questions answered.
 
-use std::{
-    collections::VecDeque,
-    io::{BufRead, IsTerminal},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use adjutant::{
-    AgentRunner, RunnerConfig, Store,
-    core::{Decision, Event, EventType, Json, RunId, RunState},
-    queue::RunView,
-};
+use adjutant::{AgentRunner, RunnerConfig, Store, core::RunId, queue::RunView};
 use clap::ValueEnum;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents::{self, Found},
-    approvals::{self, Question, Questions},
     context::Context,
     failure::{CONFIG_INVALID, Failure, Result},
     interrupt::Interrupts,
     output::Paint,
-    render::Renderer,
-    tail::Tail,
+    watch::Watch,
     workers::{self, Posted},
 };
 
@@ -84,7 +71,9 @@ pub fn worker(
     config: RunnerConfig,
     run: Option<RunId>,
 ) -> Result<(AgentRunner, Option<Posted>)> {
-    let registry = agents::registry(agents)?;
+    // Who drives one run sees its events instead.
+    let told = run.is_none().then_some(&context.out);
+    let registry = agents::registry(agents, told)?;
     let runner = AgentRunner::new(Arc::clone(store), registry, config).map_err(|error| {
         Failure::usage(CONFIG_INVALID, "the worker's settings cannot work")
             .because(error.to_string())
@@ -162,198 +151,5 @@ fn lost(
         Err(error) => {
             Failure::failed(crate::failure::IO, "the worker broke down").because(error.to_string())
         }
-    }
-}
-
-/// The terminal's side: shows events, asks questions.
-struct Watch<'a> {
-    drive: &'a Drive<'a>,
-    renderer: Renderer<'a>,
-    tail: Tail,
-    questions: Questions,
-    /// Questions to put to the user here, in order.
-    to_ask: VecDeque<Question>,
-    lines: Option<mpsc::Receiver<String>>,
-    /// Whether the cursor stands behind a question.
-    asking: bool,
-    /// Whether it has to be asked how the run stands.
-    settled: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn new(drive: &'a Drive<'a>) -> Self {
-        let verbose = matches!(
-            drive.context.config.text("log.level"),
-            "info" | "debug" | "trace"
-        );
-        Self {
-            drive,
-            renderer: Renderer::new(&drive.context.out, drive.run, verbose),
-            tail: Tail::new(Arc::clone(&drive.store), drive.run, drive.after),
-            questions: Questions::default(),
-            to_ask: VecDeque::new(),
-            lines: None,
-            asking: false,
-            // It may have ended, or wait, before the first event is seen here.
-            settled: true,
-        }
-    }
-
-    async fn until_done(&mut self) -> Result<Ended> {
-        self.open_questions().await?;
-        loop {
-            if let Some(ended) = self.settled().await? {
-                return Ok(ended);
-            }
-            tokio::select! {
-                events = self.tail.next() => self.show(&events?),
-                Some(line) = next_line(&mut self.lines) => self.answer(&line).await?,
-            }
-        }
-    }
-
-    /// Questions from before this command that are still open.
-    async fn open_questions(&mut self) -> Result<()> {
-        if self.drive.after == 0 {
-            return Ok(());
-        }
-        let questions = Questions::of(&self.drive.store, self.drive.run).await?;
-        for question in questions.open() {
-            self.drive
-                .context
-                .out
-                .note(&format!("  {}", self.renderer.question(question)));
-            self.to_ask.push_back(question.clone());
-        }
-        self.questions = questions;
-        self.ask();
-        Ok(())
-    }
-
-    async fn catch_up(&mut self) -> Result<()> {
-        loop {
-            let events = self.tail.now().await?;
-            if events.is_empty() {
-                return Ok(());
-            }
-            self.show(&events);
-        }
-    }
-
-    fn show(&mut self, events: &[Event]) {
-        if std::mem::take(&mut self.asking) {
-            self.drive.context.out.note("");
-        }
-        match self.drive.news {
-            News::Text => self.renderer.show(events),
-            News::Jsonl => {
-                for event in events {
-                    let line = serde_json::to_string(event).unwrap_or_default();
-                    self.drive.context.out.tell(&line);
-                }
-            }
-            News::None => {}
-        }
-        for event in events {
-            self.to_ask.extend(self.questions.observe(event));
-            let stops = matches!(
-                event.event_type,
-                EventType::RunParked | EventType::RunWaiting | EventType::RunPaused
-            );
-            self.settled |= event.event_type.is_terminal() || stops;
-        }
-        let questions = &self.questions;
-        self.to_ask
-            .retain(|asked| questions.open().any(|open| open.key == asked.key));
-        self.ask();
-    }
-
-    /// How it ended, if it has.
-    async fn settled(&mut self) -> Result<Option<Ended>> {
-        if !std::mem::take(&mut self.settled) {
-            return Ok(None);
-        }
-        let Some(view) = self.drive.store.get(self.drive.run).await? else {
-            return Err(adjutant::Error::RunNotFound(self.drive.run).into());
-        };
-        if view.run.state.is_settled() {
-            self.catch_up().await?;
-            return Ok(Some(Ended::Settled(Box::new(view))));
-        }
-        let leaves = match view.run.state {
-            RunState::InputRequired => self.drive.until_input,
-            RunState::Paused => true,
-            _ => false,
-        };
-        Ok(leaves.then(|| Ended::Left(Box::new(view))))
-    }
-
-    /// Puts the next question to whoever sits at the terminal; without one, the commands were told.
-    fn ask(&mut self) {
-        let out = &self.drive.context.out;
-        if self.to_ask.is_empty() || self.drive.until_input || !somebody_types() {
-            return;
-        }
-        if self.lines.is_none() {
-            self.lines = Some(read_lines());
-        }
-        out.ask(&out.paint(Paint::Bold, "  yes or no? [y/n] "));
-        self.asking = true;
-    }
-
-    async fn answer(&mut self, line: &str) -> Result<()> {
-        // The terminal has gone to the next line with the answer.
-        self.asking = false;
-        let approved = match line.trim().to_ascii_lowercase().as_str() {
-            "y" | "yes" => true,
-            "n" | "no" => false,
-            _ => {
-                self.ask();
-                return Ok(());
-            }
-        };
-        let Some(question) = self.to_ask.pop_front() else {
-            return Ok(());
-        };
-        let decision = Decision {
-            approved,
-            by: approvals::user(),
-            comment: None,
-            data: Json::null(),
-            expired: false,
-        };
-        approvals::answer(&*self.drive.store, self.drive.run, &question.key, &decision).await?;
-        self.questions.answered(&question.key);
-        self.ask();
-        Ok(())
-    }
-}
-
-/// Whether stdin is a terminal that is ours: a command in the background would be stopped for reading from it.
-fn somebody_types() -> bool {
-    let stdin = std::io::stdin();
-    stdin.is_terminal()
-        && rustix::termios::tcgetpgrp(&stdin)
-            .is_ok_and(|foreground| foreground == rustix::process::getpgrp())
-}
-
-/// Lines from the terminal. The thread may stay behind in a read; it ends with the process.
-fn read_lines() -> mpsc::Receiver<String> {
-    let (sender, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-async fn next_line(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
-    match lines {
-        Some(lines) => lines.recv().await,
-        None => std::future::pending().await,
     }
 }

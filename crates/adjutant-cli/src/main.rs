@@ -24,7 +24,9 @@ mod drive;
 mod interrupt;
 mod render;
 mod tail;
+mod told;
 mod view;
+mod watch;
 
 mod commands;
 

@@ -1,11 +1,11 @@
-//! `agent runs …`: looking at runs. What changes them is in `control.rs`.
+//! `agent runs …`: looking at runs. What changes them is in the files beside this one.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use adjutant::{
     Store,
     core::{RunId, RunState, Visibility},
-    queue::RunFilter,
+    queue::{RunFilter, RunView},
 };
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -19,7 +19,7 @@ use crate::{
     workers::{self, Life},
 };
 
-use super::{control, events, show};
+use super::{again, answer, control, events, resume, show};
 
 /// How often a wait without end is asked again.
 const WAIT_ROUND: Duration = Duration::from_secs(60);
@@ -47,19 +47,19 @@ pub enum Runs {
     /// Hold a run until it is resumed
     Pause(Which),
     /// Let a paused run go on, and work on an interrupted one here
-    Resume(control::Resume),
+    Resume(resume::Resume),
     /// Start a new run with the input of a finished one
-    Retry(control::Again),
+    Retry(again::Again),
     /// Put a parked run back in the queue
     Redrive(Which),
     /// Start a new run that takes over recorded steps of another one
-    Fork(control::Fork),
+    Fork(again::Fork),
     /// Tell a run something
     Signal(control::Signal),
     /// Answer a run's question with yes
-    Approve(control::Answer),
+    Approve(answer::Answer),
     /// Answer a run's question with no
-    Deny(control::Answer),
+    Deny(answer::Answer),
     /// Forget finished runs
     Prune(control::Prune),
 }
@@ -180,10 +180,7 @@ impl Which {
 
     async fn show(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
         let run = self.find(store).await?;
-        let view = store
-            .get(run)
-            .await?
-            .ok_or(adjutant::Error::RunNotFound(run))?;
+        let view = whole(store, run).await?;
         show::run(context, &view)?;
         Ok(Exit::Ok)
     }
@@ -272,8 +269,16 @@ async fn note_nobody(context: &Context, store: &Arc<dyn Store>, run: RunId) -> R
 }
 
 /// The manifest that a run's submitter named, for those who continue it.
-pub fn manifest_of(view: &adjutant::queue::RunView) -> Option<PathBuf> {
+pub fn manifest_of(view: &RunView) -> Option<PathBuf> {
     crate::recovery::Marks::of(&view.payload.metadata)
         .manifest
         .map(PathBuf::from)
+}
+
+/// A run that is known to be there.
+pub async fn whole(store: &Arc<dyn Store>, run: RunId) -> Result<RunView> {
+    Ok(store
+        .get(run)
+        .await?
+        .ok_or(adjutant::Error::RunNotFound(run))?)
 }

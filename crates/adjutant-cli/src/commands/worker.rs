@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use adjutant::{RunnerConfig, core::AgentKey, executor::Drained, queue::QueueStats};
+use adjutant::{
+    RunState, RunnerConfig, Store, core::AgentKey, executor::Drained, queue::RunFilter,
+};
 
 use crate::{
     agents::Found,
@@ -35,7 +37,7 @@ pub struct Worker {
     /// Serve only these of the agents found
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     agents: Vec<String>,
-    /// Leave when there is nothing left to do
+    /// Leave when no run is queued or under way
     #[arg(long)]
     drain: bool,
 }
@@ -69,8 +71,7 @@ impl Worker {
                 return std::future::pending().await;
             }
             loop {
-                let open = store.stats().await.map(|stats| open_runs(&stats));
-                if open.is_ok_and(|open| open == 0) {
+                if is_busy(&*store, &agents).await.is_ok_and(|busy| !busy) {
                     return;
                 }
                 tokio::time::sleep(DRAIN_CHECK).await;
@@ -129,20 +130,20 @@ impl Worker {
     }
 }
 
-/// Runs that a worker could have to work on.
-fn open_runs(stats: &QueueStats) -> u64 {
-    let ends = |state: &&adjutant::RunState| {
-        matches!(
-            state,
-            adjutant::RunState::Pending | adjutant::RunState::Running
-        )
-    };
-    stats
-        .by_state
-        .iter()
-        .filter(|(state, _)| ends(state))
-        .map(|(_, count)| count)
-        .sum()
+/// Whether a run of these agents is pending or under way.
+async fn is_busy(store: &dyn Store, agents: &[Found]) -> adjutant::Result<bool> {
+    for agent in agents {
+        let filter = RunFilter {
+            states: vec![RunState::Pending, RunState::Running],
+            agent: Some(agent.key().into()),
+            limit: 1,
+            ..RunFilter::default()
+        };
+        if !store.list(filter).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn ended(
@@ -152,9 +153,13 @@ fn ended(
     let drained = outcome.map_err(|error| {
         Failure::failed(crate::failure::IO, "the worker broke down").because(error.to_string())
     })??;
-    context.out.note(&format!(
-        "stopped: {} runs finished, {} given back",
-        drained.finished, drained.released
-    ));
+    let Drained { finished, released } = drained;
+    let told = match finished + released {
+        0 => "stopped".to_owned(),
+        _ => format!(
+            "stopped: of the runs under way {finished} finished, {released} were given back"
+        ),
+    };
+    context.out.note(&told);
     Ok(Exit::Ok)
 }
