@@ -7,3 +7,4 @@ mod context;
 mod fault;
 
 pub use crate::clock::VirtualClock;
+pub use crate::fault::{Failures, Fault, FaultPlan, FaultStore, FaultyCall, Moment};
