@@ -1,0 +1,144 @@
+//! Events in memory: how many, and how soon a follower has them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adjutant_core::{EventType, Json, NewEvent, RunId, RunInput};
+use adjutant_events::EventBus;
+use adjutant_queue::{NewRun, RunQueue};
+use adjutant_store::MemoryStore;
+use anyhow::{Context, Result, ensure};
+use tokio::sync::mpsc;
+
+use crate::{
+    bench::Bench,
+    report::{Row, Times},
+};
+
+const APPENDED: &str = "events memory, appended one by one";
+const SAMPLES: usize = 20_000;
+/// Events that are there already.
+const LONG: usize = 100_000;
+const FILL: usize = 1000;
+const WAIT: Duration = Duration::from_secs(10);
+
+pub async fn measure(bench: &mut Bench) -> Result<()> {
+    if bench.wants(&[APPENDED]) {
+        let rate = appended(bench.time).await?;
+        bench.push(Row::new(APPENDED, rate, "events/s"));
+    }
+    for (threads, where_) in [(1, "same thread"), (2, "other thread")] {
+        let name = |size: usize, what: &str| format!("events memory, {where_}, log {size}: {what}");
+        let (short, long) = (name(0, "p50"), name(LONG, "p50"));
+        if !bench.wants(&[&short, &long]) {
+            continue;
+        }
+        for size in [0, LONG] {
+            let times = tokio::task::spawn_blocking(move || delivery(threads, size)).await??;
+            let mut row = Row::new(name(size, "p50"), times.percentile(50), "us");
+            if threads == 1 {
+                row = row.at_most(5.0);
+            }
+            if size > 0 {
+                row = row.over(bench.row(&short)).ratio_at_most(1.2);
+            }
+            bench.push(row);
+            bench.push(Row::new(name(size, "p99"), times.percentile(99), "us"));
+        }
+    }
+    Ok(())
+}
+
+fn event() -> NewEvent {
+    NewEvent::new(
+        EventType::ProgressUpdate,
+        Json::from("e".repeat(98).as_str()),
+    )
+}
+
+/// A store with a run that has this many events.
+async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId)> {
+    let store = Arc::new(MemoryStore::new());
+    let run = NewRun::new("noop", &RunInput::text("hello"))?;
+    let run = store
+        .submit(vec![run])
+        .await?
+        .first()
+        .context("no run")?
+        .run;
+    for _ in 0..size / FILL {
+        store.append(run, vec![event(); FILL]).await?;
+    }
+    Ok((store, run))
+}
+
+async fn appended(time: Duration) -> Result<f64> {
+    let (store, run) = log(0).await?;
+    let started = Instant::now();
+    let mut last = 0;
+    let mut count = 0_u32;
+    // So long a log would be no usual one.
+    while started.elapsed() < time {
+        for _ in 0..FILL {
+            last = store.append(run, vec![event()]).await?;
+            count += 1;
+        }
+        store.trim(run, last).await?;
+    }
+    Ok(f64::from(count) / started.elapsed().as_secs_f64())
+}
+
+/// Appends one event after another, each when the follower has had the one before.
+fn delivery(threads: usize, size: usize) -> Result<Times> {
+    let runtime = if threads == 1 {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()?
+    };
+    runtime.block_on(async {
+        let (store, run) = log(size).await?;
+        let after = store.append(run, vec![event()]).await?;
+        let (send, mut receive) = mpsc::channel::<Instant>(1);
+        let follower = tokio::spawn(follow(Arc::clone(&store), run, after, send));
+        // Publishing is a task of its own, since the main one has a thread to itself.
+        let publisher = tokio::spawn(async move {
+            let mut times = Vec::with_capacity(SAMPLES);
+            for _ in 0..SAMPLES {
+                let begin = Instant::now();
+                store.append(run, vec![event()]).await?;
+                let seen = receive.recv().await.context("the follower has gone")?;
+                times.push(seen.saturating_duration_since(begin));
+                // The follower is to be waiting again, as followers do.
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(times)
+        });
+        let times = publisher.await??;
+        follower.abort();
+        ensure!(times.len() == SAMPLES, "some events never came");
+        Ok(Times::new(times))
+    })
+}
+
+async fn follow(
+    store: Arc<MemoryStore>,
+    run: RunId,
+    mut after: u64,
+    seen: mpsc::Sender<Instant>,
+) -> Result<()> {
+    loop {
+        store.changed(run, after, WAIT).await?;
+        for event in store.read(run, after, 100).await? {
+            let now = Instant::now();
+            after = event.seq;
+            seen.send(now).await?;
+        }
+    }
+}
