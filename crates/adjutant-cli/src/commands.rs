@@ -48,6 +48,13 @@ pub enum Command {
     Version,
 }
 
+impl Command {
+    /// Whether settings matter to it.
+    pub const fn needs_settings(&self) -> bool {
+        !matches!(self, Self::Completions(_) | Self::Version | Self::Init(_))
+    }
+}
+
 /// Carries out a command.
 pub async fn run(context: &Context, command: Command) -> Result<Exit> {
     match command {

@@ -67,9 +67,9 @@ pub struct Flags {
 }
 
 impl Config {
-    /// Reads everything that sets something, and reports everything that is wrong with it at once.
-    pub fn load(project: &Project, flags: &Flags) -> Result<Self> {
-        let mut config = Self {
+    /// All settings as they are when nothing sets them.
+    pub fn defaults() -> Self {
+        Self {
             settings: keys::KEYS
                 .iter()
                 .map(|key| {
@@ -84,7 +84,12 @@ impl Config {
                 })
                 .collect(),
             file: None,
-        };
+        }
+    }
+
+    /// Reads everything that sets something, and reports everything that is wrong with it at once.
+    pub fn load(project: &Project, flags: &Flags) -> Result<Self> {
+        let mut config = Self::defaults();
         let mut problems = config.read_file(project, flags)?;
         let (found, unknown) = environment::read(crate::project::variables());
         problems.extend(unknown);

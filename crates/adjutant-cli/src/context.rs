@@ -32,6 +32,17 @@ impl Context {
         })
     }
 
+    /// For commands that have nothing to do with settings, and must work where those are broken.
+    pub fn without_settings(out: Output) -> Result<Self> {
+        let project = Project::find()?;
+        let config = Config::defaults();
+        Ok(Self {
+            project,
+            config,
+            out,
+        })
+    }
+
     /// The file behind the store, if there is one.
     pub fn database(&self) -> Option<PathBuf> {
         self.config.database(&self.project)

@@ -42,7 +42,12 @@ fn main() -> ExitCode {
         Err(error) => return args::refused(&error).into(),
     };
     let out = cli.global.output();
-    let outcome = Context::new(&cli.global, out.clone()).and_then(|context| {
+    let context = if cli.command.needs_settings() {
+        Context::new(&cli.global, out.clone())
+    } else {
+        Context::without_settings(out.clone())
+    };
+    let outcome = context.and_then(|context| {
         start_logging(&context);
         runtime()?.block_on(commands::run(&context, cli.command))
     });

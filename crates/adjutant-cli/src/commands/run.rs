@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use adjutant::{
     Store,
     core::{Json, RunId},
-    queue::{Concurrency, NewRun},
+    queue::{Concurrency, NewRun, RunRecord, Submitted},
 };
 use clap::Args;
 use serde_json::{Map, Value};
@@ -97,6 +97,11 @@ impl Run {
         // A build is of no use to a run that its store would refuse.
         new_run.validate(&store.limits())?;
         if self.detach {
+            if store.info().engine == "memory" {
+                let message = "a store in memory would forget the run as soon as this command ends";
+                return Err(Failure::usage(USAGE, message)
+                    .hint("leave --detach out, or keep runs in a file: --store sqlite:PATH"));
+            }
             return detach(context, &store, new_run).await;
         }
         agent.build(context).await?;
@@ -154,7 +159,8 @@ impl Run {
         Ok(run)
     }
 
-    /// The run to work on: an unfinished one that an equal command began, or a new one.
+    /// The run to work on, and from where to show its events: an unfinished run that an equal command began, the one
+    /// with this idempotency key, or a new one.
     async fn begin(
         &self,
         context: &Context,
@@ -162,46 +168,60 @@ impl Run {
         agent: &Found,
         new_run: NewRun,
     ) -> Result<(RunId, u64)> {
-        let out = &context.out;
-        if let Some(fingerprint) = Marks::of(&new_run.metadata)
-            .fingerprint
-            .filter(|_| !self.new)
-        {
-            let folder = drive::notes_folder(context);
-            let notes = folder.as_deref().map(workers::notes).unwrap_or_default();
+        let notes = drive::notes_folder(context).map(|folder| workers::notes(&folder));
+        let notes = notes.unwrap_or_default();
+        let fingerprint = Marks::of(&new_run.metadata).fingerprint;
+        if let Some(fingerprint) = fingerprint.filter(|_| !self.new) {
             let unfinished = recovery::unfinished(store, agent.key(), &fingerprint, &notes).await?;
             if let Some((run, holder)) = unfinished {
-                let age = show_duration(recovery::now().since(run.created_at));
-                let id = out.paint(Paint::Bold, &run.id.to_string());
-                out.note(&format!(
-                    "continuing {id} of {} (begun {age} ago, {} steps done); --new starts afresh",
-                    agent.key(),
-                    run.steps
-                ));
-                if let Holder::Dead(lease) = holder {
-                    out.note(&out.paint(Paint::Dim, "  its worker is dead; taking it over"));
-                    recovery::give_back(store, lease).await?;
-                }
+                told_continued(context, &run);
+                take(context, store, holder).await?;
                 return Ok((run.id, run.last_seq));
             }
         }
         let submitted = store.submit(vec![new_run]).await?;
-        let Some(submitted) = submitted.first() else {
-            return Err(Failure::failed(
-                crate::failure::IO,
-                "the store gave no answer to the submit",
-            ));
+        let Some(&Submitted { run, created }) = submitted.first() else {
+            let message = "the store gave no answer to the submit";
+            return Err(Failure::failed(crate::failure::IO, message));
         };
-        let id = out.paint(Paint::Bold, &submitted.run.to_string());
-        if submitted.created {
-            out.note(&format!("{id} of {}", agent.key()));
+        let id = context.out.paint(Paint::Bold, &run.to_string());
+        if created {
+            context.out.note(&format!("{id} of {}", agent.key()));
         } else {
-            out.note(&format!(
+            context.out.note(&format!(
                 "{id} of {} was submitted before with this key",
                 agent.key()
             ));
+            if let Some(view) = store.get(run).await? {
+                take(context, store, recovery::holder(&view.run, &notes)).await?;
+            }
         }
-        Ok((submitted.run, 0))
+        Ok((run, 0))
+    }
+}
+
+fn told_continued(context: &Context, run: &RunRecord) {
+    let age = show_duration(recovery::now().since(run.created_at));
+    let id = context.out.paint(Paint::Bold, &run.id.to_string());
+    let (agent, steps) = (&run.agent, run.steps);
+    context.out.note(&format!(
+        "continuing {id} of {agent} (begun {age} ago, {steps} steps done); --new starts afresh"
+    ));
+}
+
+/// Takes a run from a worker that is dead.
+async fn take(context: &Context, store: &Arc<dyn Store>, holder: Holder) -> Result<()> {
+    let out = &context.out;
+    match holder {
+        Holder::Nobody => Ok(()),
+        Holder::Alive(worker) => {
+            out.note(&out.paint(Paint::Dim, &format!("  {worker} works on it")));
+            Ok(())
+        }
+        Holder::Dead(lease) => {
+            out.note(&out.paint(Paint::Dim, "  its worker is dead; taking it over"));
+            recovery::give_back(store, lease).await
+        }
     }
 }
 

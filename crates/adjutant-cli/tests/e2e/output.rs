@@ -85,3 +85,14 @@ fn the_state_folder_stays_out_of_version_control() {
         .collect();
     assert!(workers.is_empty(), "{workers:?}");
 }
+
+#[test]
+fn what_has_nothing_to_do_with_settings_works_where_they_are_broken() {
+    let project = Project::new();
+    project.write("adjutant.yaml", "no: such: thing");
+    project.agent(&["version"]).code_is(0);
+    project.agent(&["completions", "bash"]).code_is(0);
+    project
+        .agent(&["config", "check"])
+        .refused(2, "config_invalid");
+}

@@ -140,6 +140,30 @@ fn the_same_idempotency_key_is_the_same_run() {
 }
 
 #[test]
+fn a_finished_run_gives_its_result_to_the_same_idempotency_key() {
+    let project = Project::new();
+    project.python_agent("once", "run.step('one', note, home, 'one')\nreturn 'done'");
+    for _ in 0..2 {
+        let ended = project.agent(&["run", "once", "x", "--idempotency-key", "k"]);
+        assert_eq!(ended.code_is(0).stdout, "done\n");
+    }
+    assert_eq!(lines(&project.path("effects")), ["one"]);
+}
+
+#[test]
+fn a_run_is_not_queued_where_it_would_be_forgotten() {
+    let project = Project::new();
+    project.shell_agent("echo", "cat > /dev/null; echo ok");
+    project
+        .agent(&["--store", "memory:", "run", "-d", "echo"])
+        .refused(2, "usage")
+        .says("--detach");
+    project
+        .agent(&["--store", "memory:", "run", "echo"])
+        .code_is(0);
+}
+
+#[test]
 fn a_build_runs_before_the_first_start_and_its_failure_is_told() {
     let project = Project::new();
     project.shell_agent("built", "cat > /dev/null; cat word");
