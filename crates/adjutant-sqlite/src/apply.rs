@@ -16,7 +16,8 @@ use crate::{
     sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
 };
 
-static KEYS: Texts = LazyLock::new(|| sql::list("select key, id from runs where key in (", ")"));
+static KEYS: Texts =
+    LazyLock::new(|| sql::find("t.key, t.id", "runs", "key", " and t.key is not null"));
 static DUE: LazyLock<Arc<str>> = LazyLock::new(|| {
     Arc::from("select id, due_at from runs where due_at <= ? order by due_at, id limit ?")
 });

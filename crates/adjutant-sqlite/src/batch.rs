@@ -13,19 +13,16 @@ use sqlx::Row;
 use crate::{
     db::Db,
     effects::Todo,
-    record::{self, COLUMNS},
+    record,
     slot::{Cache, Dirty, Place, Slot},
     sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
     writes::{Added, Mark},
 };
 
-static RUNS: Texts =
-    LazyLock::new(|| sql::list(&format!("select {COLUMNS} from runs where id in ("), ")"));
+static RUNS: Texts = LazyLock::new(|| sql::find(&record::columns_of("t"), "runs", "id", ""));
 static BEGIN_RUNS: Texts = LazyLock::new(|| {
-    sql::list(
-        &format!("begin immediate; pragma data_version; select {COLUMNS} from runs where id in ("),
-        ")",
-    )
+    RUNS.each_ref()
+        .map(|find| Arc::from(format!("{}; {find}", *BEGIN)))
 });
 static BEGIN: LazyLock<Arc<str>> =
     LazyLock::new(|| Arc::from("begin immediate; pragma data_version"));

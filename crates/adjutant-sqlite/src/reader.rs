@@ -20,15 +20,11 @@ use crate::{
 };
 
 static VIEW: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let columns: Vec<String> = COLUMNS
-        .split(", ")
-        .map(|c| format!("r.{}", c.trim()))
-        .collect();
     Arc::from(format!(
         "select {}, p.input, p.metadata, o.body from runs as r \
          left join payloads as p on p.run = r.id left join outcomes as o on o.run = r.id \
          where r.id = ?",
-        columns.join(", ")
+        record::columns_of("r")
     ))
 });
 static EVENTS: LazyLock<Arc<str>> = LazyLock::new(|| {

@@ -14,17 +14,11 @@ use crate::{
 };
 
 static SIGNALS: Texts = LazyLock::new(|| {
-    sql::list(
-        "select run, id, name, payload, received_at from signals where run in (",
-        ") order by run, id",
-    )
+    let columns = "t.run, t.id, t.name, t.payload, t.received_at";
+    sql::find(columns, "signals", "run", " order by t.run, t.id")
 });
-static PAYLOADS: Texts = LazyLock::new(|| {
-    sql::list(
-        "select run, input, metadata from payloads where run in (",
-        ")",
-    )
-});
+static PAYLOADS: Texts =
+    LazyLock::new(|| sql::find("t.run, t.input, t.metadata", "payloads", "run", ""));
 static STEPS: LazyLock<Arc<str>> = LazyLock::new(|| {
     Arc::from(format!(
         "select {STEP_COLUMNS} from steps where run = ? order by ordinal"

@@ -20,6 +20,15 @@ pub(crate) const COLUMNS: &str = "id, agent, priority, created_at, parent, fanou
     state, line, rank, due_at, ready_at, started_at, finished_at, attempt, epoch, worker, flags, \
     last_seq, steps, checkpoint, signals, unread, children, more";
 
+/// The columns of `runs` under another name.
+pub(crate) fn columns_of(name: &str) -> String {
+    let columns: Vec<String> = COLUMNS
+        .split(',')
+        .map(|c| format!("{name}.{}", c.trim()))
+        .collect();
+    columns.join(", ")
+}
+
 /// Those that change, after the id.
 pub(crate) const CHANGING: [&str; 18] = [
     "state",

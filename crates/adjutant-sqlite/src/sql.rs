@@ -32,6 +32,16 @@ pub(crate) fn rows(head: &str, columns: usize, tail: &str) -> [Arc<str>; WIDTHS.
     })
 }
 
+/// `select columns from table`, named `t`, where `key` is one of the values: without the scratch table
+/// that a list after `in` needs.
+pub(crate) fn find(columns: &str, table: &str, key: &str, tail: &str) -> [Arc<str>; WIDTHS.len()] {
+    rows(
+        &format!("select {columns} from (values "),
+        1,
+        &format!(") as v cross join {table} as t on t.{key} = v.column1{tail}"),
+    )
+}
+
 /// `head ?, ?, … tail`: a list of single values.
 pub(crate) fn list(head: &str, tail: &str) -> [Arc<str>; WIDTHS.len()] {
     WIDTHS.map(|width| Arc::from(format!("{head}{}{tail}", vec!["?"; width].join(","))))
