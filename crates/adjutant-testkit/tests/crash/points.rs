@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adjutant_testkit::Moment;
@@ -10,7 +10,7 @@ use adjutant_testkit::Moment;
 use crate::{
     agents::{FLAKY, WHOLE, paced},
     check::{Lines, all_is_well},
-    site::{Owner, Site, within},
+    site::{Owner, PATIENCE, Site},
 };
 
 /// Passes under way at a time: they mostly wait for leases to expire.
@@ -68,18 +68,21 @@ async fn pass(moment: Moment, number: u64) -> bool {
         Moment::After => orders.kill_after = Some(number),
     }
     let mut doomed = site.spawn(&orders);
-    let settled = tokio::sync::Mutex::new(&mut owner);
-    let died = tokio::sync::Mutex::new((&mut doomed, false));
-    let over = within(Duration::from_secs(30), || async {
-        let mut owner = settled.lock().await;
+    let began = Instant::now();
+    let died = loop {
         owner.look_after(&site).await;
-        let mut died = died.lock().await;
-        died.1 = died.0.has_died();
-        died.1 || owner.open.is_empty()
-    })
-    .await;
-    assert!(over, "{moment:?} {number}: neither done nor dead");
-    let died = died.into_inner().1;
+        if doomed.has_died() {
+            break true;
+        }
+        if owner.open.is_empty() {
+            break false;
+        }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{moment:?} {number}: neither done nor dead"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
     let log = doomed.log();
     if died {
         assert!(

@@ -11,7 +11,7 @@ use crate::{
     site::{Owner, Site, Worker, within},
 };
 
-const ROUNDS: u64 = 160;
+const ROUNDS: u64 = 150;
 /// Runs kept under way.
 const OPEN: usize = 40;
 /// Each round that this divides kills the worker that takes over as well.
@@ -62,7 +62,7 @@ async fn rounds() {
     let (mut kills, mut takeovers) = (0_u64, 0_u64);
     for round in 1..=ROUNDS {
         top_up(&site, &mut owner, &mut runs, &mut dice).await;
-        let delay = Duration::from_millis(5 + dice.below(200));
+        let delay = Duration::from_millis(5 + dice.below(150));
         tokio::time::sleep(delay).await;
         for worker in &mut workers {
             assert!(!worker.has_died(), "died by itself: {}", worker.log());
@@ -75,7 +75,6 @@ async fn rounds() {
             kills += 1;
             takeovers += 1;
         }
-        owner.look_after(&site).await;
     }
     let killing = began.elapsed();
     owner.until_all_ended(&site).await;
@@ -113,9 +112,7 @@ async fn top_up(site: &Site, owner: &mut Owner, runs: &mut Vec<RunId>, dice: &mu
         owner.open.push(submitted.run);
         runs.push(submitted.run);
     }
-    for run in early {
-        owner.signal(site, run).await;
-    }
+    owner.tell(site, early).await;
 }
 
 /// Kills the worker that has just taken back runs of a dead one.

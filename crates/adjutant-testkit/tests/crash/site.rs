@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long anything may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Site {
     dir: TempDir,
@@ -128,11 +128,11 @@ impl Owner {
         let unended = site.store.list(unended).await.unwrap();
         let ids: HashSet<_> = unended.iter().map(|run| run.id).collect();
         self.open.retain(|run| ids.contains(run));
+        let mut asking = Vec::new();
         for run in unended {
             let mut waits = run.wait.iter().flat_map(|wait| &wait.wake_on);
-            let asks = waits.any(|on| matches!(on, WakeOn::Signal(name) if name == SIGNAL));
-            if asks && self.told.insert(run.id) {
-                self.signal(site, run.id).await;
+            if waits.any(|on| matches!(on, WakeOn::Signal(name) if name == SIGNAL)) {
+                asking.push(run.id);
             }
             // Children have the default number of deaths.
             if run.state == RunState::Parked {
@@ -140,16 +140,23 @@ impl Owner {
                 self.redriven += 1;
             }
         }
+        self.tell(site, asking).await;
     }
 
-    /// Tells a run before it asks.
-    pub async fn signal(&mut self, site: &Site, run: RunId) {
-        self.told.insert(run);
-        let signal = Command::Signal {
-            name: SIGNAL.to_owned(),
-            payload: json!("now").into(),
-        };
-        site.store.control(run, signal).await.unwrap();
+    /// Gives each of these runs its signal, once; also before it asks.
+    pub async fn tell(&mut self, site: &Site, runs: Vec<RunId>) {
+        let untold: Vec<_> = runs
+            .into_iter()
+            .filter(|run| self.told.insert(*run))
+            .collect();
+        let told = untold.into_iter().map(|run| {
+            let signal = Command::Signal {
+                name: SIGNAL.to_owned(),
+                payload: json!("now").into(),
+            };
+            site.store.control(run, signal)
+        });
+        futures::future::try_join_all(told).await.unwrap();
     }
 
     pub async fn until_all_ended(&mut self, site: &Site) {
