@@ -8,9 +8,12 @@ use std::{
 use adjutant_core::{EventType, Json, NewEvent, RunId, RunInput};
 use adjutant_events::EventBus;
 use adjutant_queue::{NewRun, RunQueue};
-use adjutant_store::MemoryStore;
-use anyhow::{Context, Result, ensure};
-use tokio::sync::mpsc;
+use adjutant_store::{MemoryStore, Store};
+use anyhow::{Context, Result};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+};
 
 use crate::{
     bench::Bench,
@@ -58,8 +61,8 @@ fn event() -> NewEvent {
     )
 }
 
-/// A store with a run that has this many events.
-async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId)> {
+/// A store with a run that has this many events, and the last one's number.
+async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId, u64)> {
     let store = Arc::new(MemoryStore::new());
     let run = NewRun::new("noop", &RunInput::text("hello"))?;
     let run = store
@@ -68,16 +71,16 @@ async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId)> {
         .first()
         .context("no run")?
         .run;
+    let mut last = store.append(run, vec![event()]).await?;
     for _ in 0..size / FILL {
-        store.append(run, vec![event(); FILL]).await?;
+        last = store.append(run, vec![event(); FILL]).await?;
     }
-    Ok((store, run))
+    Ok((store, run, last))
 }
 
 async fn appended(time: Duration) -> Result<f64> {
-    let (store, run) = log(0).await?;
+    let (store, run, mut last) = log(0).await?;
     let started = Instant::now();
-    let mut last = 0;
     let mut count = 0_u32;
     // So long a log would be no usual one.
     while started.elapsed() < time {
@@ -92,39 +95,42 @@ async fn appended(time: Duration) -> Result<f64> {
 
 /// Appends one event after another, each when the follower has had the one before.
 fn delivery(threads: usize, size: usize) -> Result<Times> {
-    let runtime = if threads == 1 {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-    } else {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .enable_all()
-            .build()?
-    };
-    runtime.block_on(async {
-        let (store, run) = log(size).await?;
-        let after = store.append(run, vec![event()]).await?;
-        let (send, mut receive) = mpsc::channel::<Instant>(1);
-        let follower = tokio::spawn(follow(Arc::clone(&store), run, after, send));
-        // Publishing is a task of its own, since the main one has a thread to itself.
-        let publisher = tokio::spawn(async move {
-            let mut times = Vec::with_capacity(SAMPLES);
-            for _ in 0..SAMPLES {
-                let begin = Instant::now();
-                store.append(run, vec![event()]).await?;
-                let seen = receive.recv().await.context("the follower has gone")?;
-                times.push(seen.saturating_duration_since(begin));
-                // The follower is to be waiting again, as followers do.
-                tokio::task::yield_now().await;
-            }
-            anyhow::Ok(times)
-        });
-        let times = publisher.await??;
-        follower.abort();
-        ensure!(times.len() == SAMPLES, "some events never came");
-        Ok(Times::new(times))
-    })
+    let runtime = runtime()?;
+    let (store, run, last) = runtime.block_on(log(size))?;
+    let (send, receive) = mpsc::channel::<Instant>(1);
+    let follower = follow(Arc::clone(&store), run, last, send);
+    if threads == 1 {
+        runtime.spawn(follower);
+        return runtime.block_on(publish(store, run, receive));
+    }
+    let other = self::runtime()?;
+    let follower = std::thread::spawn(move || other.block_on(follower));
+    let times = runtime.block_on(publish(store, run, receive))?;
+    // That the store has closed ends the follower.
+    let _closed = follower.join();
+    Ok(times)
+}
+
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+async fn publish(
+    store: Arc<MemoryStore>,
+    run: RunId,
+    mut receive: mpsc::Receiver<Instant>,
+) -> Result<Times> {
+    let mut times = Vec::with_capacity(SAMPLES);
+    for _ in 0..SAMPLES {
+        let begin = Instant::now();
+        store.append(run, vec![event()]).await?;
+        let seen = receive.recv().await.context("the follower has gone")?;
+        times.push(seen.saturating_duration_since(begin));
+        // The follower is to be waiting again, as followers do.
+        tokio::task::yield_now().await;
+    }
+    store.close().await;
+    Ok(Times::new(times))
 }
 
 async fn follow(

@@ -109,7 +109,7 @@ impl Row {
         };
         let (name, figure, unit) = (&self.name, short(self.figure), self.unit);
         let aim = self.aim.as_deref().unwrap_or_default();
-        format!("{name:<42} {figure:>11} {unit:<9} {ratio:<36} {aim:<26} {verdict}")
+        format!("{name:<44} {figure:>9} {unit:<9} {ratio:<45} {aim:<20} {verdict}")
             .trim_end()
             .to_owned()
     }
@@ -118,7 +118,7 @@ impl Row {
 /// The line above the rows.
 pub fn heading() -> String {
     format!(
-        "{:<42} {:>11} {:<9} {:<36} {:<26} ok?",
+        "{:<44} {:>9} {:<9} {:<45} {:<20} ok?",
         "name", "figure", "unit", "ratio to yardstick", "aim"
     )
 }

@@ -54,9 +54,9 @@ impl Child {
 }
 
 pub async fn measure(bench: &mut Bench) -> Result<()> {
-    const EMPTY: &str = "memory, idle worker, empty store";
+    const EMPTY: &str = "resident, idle worker, empty store";
     let runs = if bench.quick { 10_000 } else { 1_000_000 };
-    let full = format!("memory, idle worker, {runs} runs waiting");
+    let full = format!("resident, idle worker, {runs} runs waiting");
     if bench.wants(&[EMPTY]) {
         let path = bench.file(Engine::Disk);
         let row = Row::new(EMPTY, resident(&path).await?, "MB").at_most(30.0);
