@@ -151,11 +151,6 @@ impl Db {
         self.failed.take()
     }
 
-    /// Whether a statement has failed, so that the transaction is lost.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.is_some()
-    }
-
     pub(crate) async fn close(self) {
         // There is nobody left to tell, and what was acknowledged is on disk.
         let _closed = self.conn.close().await;

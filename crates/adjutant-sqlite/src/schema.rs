@@ -33,7 +33,8 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<
     let begun = conn.begin_with("begin immediate").await;
     let mut tx = begun.map_err(|error| from_sqlx(error, action, path))?;
     if version(&mut tx, path).await? != Some(VERSION) {
-        let done = migrator().run(&mut *tx).await;
+        // `run` would make this future bound to one thread: its connection is not general enough for `Send`.
+        let done = migrator().run_direct(None, &mut *tx, false).await;
         done.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error)
             | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {

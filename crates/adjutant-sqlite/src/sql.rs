@@ -85,10 +85,6 @@ impl Args {
         self.add(value);
     }
 
-    pub(crate) fn shared_text(&mut self, value: Arc<str>) {
-        self.add(value);
-    }
-
     pub(crate) fn maybe_text(&mut self, value: Option<&str>) {
         self.add(value);
     }

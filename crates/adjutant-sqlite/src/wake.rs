@@ -152,12 +152,6 @@ impl Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How many runs are waited for.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.entries(Topic::Settled).len() + self.entries(Topic::Changed).len()
-    }
 }
 
 impl Drop for Ticket<'_> {
@@ -172,6 +166,60 @@ impl Drop for Ticket<'_> {
             if entry.waiters == 0 {
                 entries.remove(&run);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wake_up_between_registering_and_waiting_is_not_lost() {
+        let (hub, run) = (Hub::default(), RunId::new());
+        let ticket = hub.register(Topic::Changed, run);
+        let mut woken = std::pin::pin!(ticket.notify.notified());
+        woken.as_mut().enable();
+        hub.wake(Topic::Changed, &[run]);
+        timeout(Duration::from_secs(20), woken).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_ends_leaves_nothing_behind() {
+        let (hub, run) = (Hub::default(), RunId::new());
+        let one = hub.register(Topic::Settled, run);
+        let other = hub.register(Topic::Settled, run);
+        drop(one);
+        assert!(hub.is_watched());
+        drop(other);
+        drop(hub.sweeper());
+        assert!(!hub.is_watched());
+        assert!(hub.entries(Topic::Settled).is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_due_earlier_wakes_a_sweeper() {
+        let hub = Hub::default();
+        let sweeper = hub.sweeper();
+        let mut woken = std::pin::pin!(sweeper.notify().notified());
+        woken.as_mut().enable();
+        sweeper.sleeps_until(Timestamp::from_micros(100));
+        hub.wake_due(Timestamp::from_micros(100));
+        assert!(futures_now(woken.as_mut()).is_none());
+        hub.wake_due(Timestamp::from_micros(99));
+        assert!(futures_now(woken).is_some());
+    }
+
+    /// What the future has now.
+    fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
         }
     }
 }
