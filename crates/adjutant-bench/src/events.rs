@@ -41,11 +41,15 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
         for size in [0, LONG] {
             let times = tokio::task::spawn_blocking(move || delivery(threads, size)).await??;
             let mut row = Row::new(name(size, "p50"), times.percentile(50), "us");
+            if size > 0 {
+                row = row.over(bench.row(&short));
+            }
+            // How soon the system wakes another thread is not ours to judge.
             if threads == 1 {
                 row = row.at_most(5.0);
             }
-            if size > 0 {
-                row = row.over(bench.row(&short)).ratio_at_most(1.2);
+            if threads == 1 && size > 0 {
+                row = row.ratio_at_most(1.2);
             }
             bench.push(row);
             bench.push(Row::new(name(size, "p99"), times.percentile(99), "us"));
