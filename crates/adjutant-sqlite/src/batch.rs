@@ -16,7 +16,8 @@ use crate::{
     record,
     slot::{Cache, Dirty, Place, Slot},
     sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
-    writes::{Added, Mark},
+    undo::Undo,
+    writes::Added,
 };
 
 static RUNS: Texts = LazyLock::new(|| sql::find(&record::columns_of("t"), "runs", "id", ""));
@@ -43,22 +44,6 @@ pub(crate) struct Fanout {
     pub dirty: bool,
 }
 
-/// How to take one change back.
-enum Undo {
-    Slot(RunId, Option<Box<Slot>>),
-    Step(RunId, String, Option<StepSlot>),
-    Fanout(RunId, Arc<str>, Option<Fanout>),
-    Child(RunId),
-    Key(String),
-}
-
-/// Where a request began.
-pub(crate) struct Savepoint {
-    undo: usize,
-    added: Mark,
-    settled: usize,
-}
-
 /// What is the same for all batches of a store.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
@@ -71,7 +56,9 @@ pub(crate) struct Batch<'w> {
     pub rules: Rules,
     pub now: Timestamp,
     pub slots: IdMap<RunId, Box<Slot>>,
-    absent: IdSet<RunId>,
+    pub absent: IdSet<RunId>,
+    /// Runs whose record is damaged.
+    pub unreadable: IdSet<RunId>,
     /// Idempotency keys that were looked up or given away.
     pub keys: HashMap<String, Option<RunId>>,
     pub steps: IdMap<RunId, HashMap<String, StepSlot>>,
@@ -90,8 +77,8 @@ pub(crate) struct Batch<'w> {
     pub running_stored: HashMap<Arc<str>, i64>,
     /// Runs that are settled now.
     pub settled: Vec<RunId>,
-    request: u64,
-    undo: Vec<Undo>,
+    pub request: u64,
+    pub undo_log: Vec<Undo>,
 }
 
 /// Whether the file has been changed by others since the last batch.
@@ -145,6 +132,7 @@ impl<'w> Batch<'w> {
             now,
             slots: IdMap::default(),
             absent: IdSet::default(),
+            unreadable: IdSet::default(),
             keys: HashMap::new(),
             steps: IdMap::default(),
             fanouts: HashMap::new(),
@@ -157,7 +145,7 @@ impl<'w> Batch<'w> {
             running_stored: HashMap::new(),
             settled: Vec::new(),
             request: 0,
-            undo: Vec::new(),
+            undo_log: Vec::new(),
         };
         batch.absent.extend(unknown);
         batch.take_in(rows.collect());
@@ -180,6 +168,7 @@ impl<'w> Batch<'w> {
                 (Err(error), Ok(id)) => {
                     tracing::error!(run_id = %id, %error, "a run's record cannot be read");
                     self.absent.remove(&id);
+                    self.unreadable.insert(id);
                 }
                 (Err(error), Err(_)) => tracing::error!(%error, "a run's record cannot be read"),
             }
@@ -245,7 +234,7 @@ impl<'w> Batch<'w> {
     pub(crate) fn touch(&mut self, run: RunId, dirty: Dirty) -> Result<&mut Slot> {
         let slot = self.slots.get_mut(&run).ok_or(Error::RunNotFound(run))?;
         if slot.touched != self.request {
-            self.undo.push(Undo::Slot(run, Some(slot.clone())));
+            self.undo_log.push(Undo::Slot(run, Some(slot.clone())));
             slot.touched = self.request;
         }
         slot.spoil(dirty);
@@ -256,28 +245,28 @@ impl<'w> Batch<'w> {
     pub(crate) fn create(&mut self, mut slot: Box<Slot>) {
         let run = slot.record.id;
         slot.touched = self.request;
-        self.undo.push(Undo::Slot(run, None));
+        self.undo_log.push(Undo::Slot(run, None));
         self.absent.remove(&run);
         if let Some(parent) = &slot.record.parent {
             self.spawned.entry(parent.run).or_default().push(run);
-            self.undo.push(Undo::Child(parent.run));
+            self.undo_log.push(Undo::Child(parent.run));
         }
         if let Some(key) = &slot.record.idempotency_key {
             self.keys.insert(key.clone(), Some(run));
-            self.undo.push(Undo::Key(key.clone()));
+            self.undo_log.push(Undo::Key(key.clone()));
         }
         self.slots.insert(run, slot);
     }
 
     pub(crate) fn set_step(&mut self, run: RunId, step: StepSlot, key: String) {
         let old = self.steps.entry(run).or_default().insert(key.clone(), step);
-        self.undo.push(Undo::Step(run, key, old));
+        self.undo_log.push(Undo::Step(run, key, old));
     }
 
     pub(crate) fn set_fanout(&mut self, run: RunId, key: &Arc<str>, group: Group) {
         let fanout = Fanout { group, dirty: true };
         let old = self.fanouts.insert((run, Arc::clone(key)), fanout);
-        self.undo.push(Undo::Fanout(run, Arc::clone(key), old));
+        self.undo_log.push(Undo::Fanout(run, Arc::clone(key), old));
     }
 
     /// Follows a record from one place to another; `None` is outside the slots.
@@ -327,76 +316,6 @@ impl<'w> Batch<'w> {
     /// The failure of a statement, which ends the batch.
     pub(crate) fn failure(&mut self) -> Result<()> {
         self.db.take_failure().map_or(Ok(()), Err)
-    }
-
-    /// Begins a request.
-    pub(crate) fn savepoint(&mut self) -> Savepoint {
-        self.request += 1;
-        self.undo.clear();
-        Savepoint {
-            undo: 0,
-            added: self.added.mark(),
-            settled: self.settled.len(),
-        }
-    }
-
-    /// Takes back everything since the request began.
-    pub(crate) fn undo(&mut self, to: &Savepoint) {
-        self.todo.clear();
-        self.added.cut(to.added);
-        self.settled.truncate(to.settled);
-        while self.undo.len() > to.undo {
-            match self.undo.pop() {
-                Some(Undo::Slot(run, before)) => self.restore(run, before),
-                Some(Undo::Step(run, key, before)) => {
-                    let steps = self.steps.entry(run).or_default();
-                    match before {
-                        Some(step) => steps.insert(key, step),
-                        None => steps.remove(&key),
-                    };
-                }
-                Some(Undo::Fanout(run, key, before)) => {
-                    match before {
-                        Some(fanout) => self.fanouts.insert((run, key), fanout),
-                        None => self.fanouts.remove(&(run, key)),
-                    };
-                }
-                Some(Undo::Child(parent)) => {
-                    if let Some(children) = self.spawned.get_mut(&parent) {
-                        children.pop();
-                    }
-                }
-                Some(Undo::Key(key)) => {
-                    self.keys.remove(&key);
-                }
-                None => break,
-            }
-        }
-    }
-
-    fn restore(&mut self, run: RunId, before: Option<Box<Slot>>) {
-        let Some(now) = self.slots.remove(&run) else {
-            return;
-        };
-        let was = Place::of(&now.record);
-        match before {
-            Some(slot) => {
-                let place = Place::of(&slot.record);
-                self.moved(&now.record, Some(was), Some(place));
-                self.slots.insert(run, slot);
-            }
-            None => {
-                // First out of every line, then out of the slots.
-                let nowhere = Place {
-                    state: RunState::Pending,
-                    ready: false,
-                    blocked: false,
-                    ..was
-                };
-                self.moved(&now.record, Some(was), Some(nowhere));
-                self.absent.insert(run);
-            }
-        }
     }
 
     /// The signals that no wait has taken yet.

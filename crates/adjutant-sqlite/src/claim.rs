@@ -73,16 +73,11 @@ impl Batch<'_> {
                 break;
             }
             self.load(&ready).await?;
-            let mut stuck = true;
             for run in ready {
-                if !self.slots.contains_key(&run) {
-                    continue;
+                // One whose record is damaged is left out, and out of the next look.
+                if self.slots.contains_key(&run) {
+                    taken.extend(self.claim_one(run, request).await?);
                 }
-                stuck = false;
-                taken.extend(self.claim_one(run, request).await?);
-            }
-            if stuck {
-                break;
             }
         }
         Ok(taken)
@@ -156,13 +151,13 @@ impl Batch<'_> {
         } else {
             lines.0.entry(names.clone()).or_default()
         };
-        line.runs.retain(|(_, run)| !self.slots.contains_key(run));
+        line.runs.retain(|(_, run)| self.may_claim(*run));
         if line.runs.len() < limit && !line.complete {
-            let asked = limit + self.slots.len();
+            let asked = limit + self.slots.len() + self.unreadable.len();
             let found = self.stored_line(agents, &names, asked).await?;
             line.complete = found.len() < asked;
             line.runs = found.into();
-            line.runs.retain(|(_, run)| !self.slots.contains_key(run));
+            line.runs.retain(|(_, run)| self.may_claim(*run));
         }
         let here = self.ready.iter().copied().filter(|(_, run)| {
             let slot = self.slots.get(run);
@@ -175,6 +170,13 @@ impl Batch<'_> {
         found.sort_unstable();
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, run)| run).collect())
+    }
+
+    /// Whether a run of the file's line is as the file has it.
+    fn may_claim(&self, run: RunId) -> bool {
+        !(self.slots.contains_key(&run)
+            || self.unreadable.contains(&run)
+            || self.absent.contains(&run))
     }
 
     async fn stored_line(

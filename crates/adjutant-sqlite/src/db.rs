@@ -30,8 +30,8 @@ const AUTOCHECKPOINT_PAGES: u32 = 4096;
 const JOURNAL_BYTES: u32 = 64 << 20;
 
 /// Memory for pages, per connection, in KiB.
-const WRITER_CACHE_KIB: u32 = 32 << 10;
-const READER_CACHE_KIB: u32 = 4 << 10;
+const WRITER_CACHE_KIB: u32 = 16 << 10;
+const READER_CACHE_KIB: u32 = 2 << 10;
 
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 400;

@@ -14,7 +14,7 @@ use adjutant_queue::{
 
 use crate::{
     batch::{Batch, Fanout},
-    record,
+    history, record,
     slot::{Dirty, Place},
     sql::Args,
 };
@@ -98,7 +98,7 @@ impl Batch<'_> {
         if let Some(outcome) = &effects.outcome {
             self.added
                 .outcomes
-                .push((run, record::outcome_text(outcome)?));
+                .push((run, history::outcome_text(outcome)?));
         }
         let after = Place::of(record);
         self.moved(record, before, Some(after));

@@ -21,6 +21,7 @@ mod error;
 
 mod schema;
 
+mod history;
 mod record;
 
 mod db;
@@ -31,6 +32,7 @@ mod writes;
 mod slot;
 
 mod batch;
+mod undo;
 
 mod apply;
 mod claim;
@@ -39,6 +41,7 @@ mod finish;
 mod journal;
 
 mod request;
+mod round;
 mod writer;
 
 mod wake;

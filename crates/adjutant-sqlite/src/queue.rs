@@ -9,14 +9,32 @@ use adjutant_queue::{
     engine::{check_command, check_disposition},
 };
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     SqliteStore,
-    request::{Claim, Entry, Request},
+    request::{Claim, Entry, Request, give_back},
     wake::Topic,
-    writer::patience,
+    writer::{Requests, patience},
 };
+
+/// A claim on its way. If it is dropped when its answer is already there, the runs go back.
+struct Claiming<'a> {
+    requests: &'a Requests,
+    answer: oneshot::Receiver<Result<Vec<Claimed>>>,
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(Ok(claimed)) = self.answer.try_recv() {
+            give_back(claimed, self.requests);
+        }
+    }
+}
 
 #[async_trait]
 impl RunQueue for SqliteStore {
@@ -31,15 +49,20 @@ impl RunQueue for SqliteStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
         let until = patience(request.wait);
-        self.ask(|reply| {
-            Request::Claim(Claim {
-                request,
-                until,
-                reply,
-                dry: false,
-            })
-        })
-        .await
+        let (reply, answer) = oneshot::channel();
+        let mut claiming = Claiming {
+            requests: &self.inner.requests,
+            answer,
+        };
+        let claim = Request::Claim(Claim {
+            request,
+            until,
+            reply,
+            dry: false,
+        });
+        let sent = self.inner.requests.send(claim).await;
+        sent.map_err(|_| Error::Closed)?;
+        (&mut claiming.answer).await.map_err(|_| Error::Closed)?
     }
 
     async fn heartbeat(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Beat>> {

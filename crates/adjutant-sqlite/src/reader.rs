@@ -15,6 +15,7 @@ use crate::{
     db::Db,
     error::{corrupt, from_sqlx},
     finish::{BLOCKED_CLASS, READY_CLASS, state_of},
+    history,
     record::{self, COLUMNS},
     sql::Args,
 };
@@ -227,7 +228,7 @@ impl Reader<'_> {
         args.int(after_stored);
         args.int(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = db.rows(Arc::clone(&EVENTS), args).await?;
-        let events = rows.iter().map(|row| record::event(run, row, db.path()));
+        let events = rows.iter().map(|row| history::event(run, row, db.path()));
         let events = events.collect::<Result<Vec<_>>>()?;
         if events
             .first()
@@ -256,7 +257,7 @@ fn view(row: &SqliteRow, db: &Db) -> Result<RunView> {
     let run = record::run(row, path)?;
     let outcome: Option<&str> = record::get(row, PAYLOAD_COLUMN + 2, path)?;
     let outcome: Option<Outcome> = match outcome {
-        Some(text) => record::outcome(run.state, text, path)?,
+        Some(text) => history::outcome(run.state, text, path)?,
         None => None,
     };
     Ok(RunView {

@@ -9,7 +9,8 @@ use adjutant_state::{Checkpoint, History};
 use crate::{
     batch::id_args,
     db::Db,
-    record::{self, STEP_COLUMNS},
+    history::{self, STEP_COLUMNS},
+    record,
     sql::{self, Args, Texts, WIDEST, width_for},
 };
 
@@ -79,7 +80,7 @@ pub(crate) async fn history(db: &mut Db, run: RunId) -> Result<History> {
     let mut args = Args::default();
     args.blob(run.as_bytes());
     let rows = db.rows(Arc::clone(&STEPS), args).await?;
-    let journal = rows.iter().map(|row| record::step(row, db.path()));
+    let journal = rows.iter().map(|row| history::step(row, db.path()));
     Ok(History {
         journal: journal.collect::<Result<_>>()?,
         checkpoint: checkpoints(db, run, 1).await?.pop(),

@@ -1,11 +1,9 @@
-//! How runs, outcomes and steps are stored. These shapes are the file's, not the domain's: they change
-//! only with the schema.
+//! How runs are stored. These shapes are the file's, not the domain's: they change only with the schema.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use adjutant_core::{
-    AgentKey, Error, ErrorInfo, Event, EventType, Fingerprint, Json, Outcome, Result, RetryPolicy,
-    RunId, RunResult, RunState, StepKind, StepOutcome, StepRecord, Timestamp, Visibility, WorkerId,
+    AgentKey, ErrorInfo, Json, Result, RetryPolicy, RunId, RunState, Timestamp, WorkerId,
 };
 use adjutant_queue::{
     Concurrency, DEFAULT_MAX_DEATHS, Held, Origin, ParentLink, Payload, RunRecord, Wait,
@@ -210,7 +208,7 @@ where
         .map_err(|error| corrupt(path, error))
 }
 
-fn count(row: &SqliteRow, column: usize, path: &Path) -> Result<u64> {
+pub(crate) fn count(row: &SqliteRow, column: usize, path: &Path) -> Result<u64> {
     get::<i64>(row, column, path).map(i64::cast_unsigned)
 }
 
@@ -224,7 +222,7 @@ fn id(bytes: &[u8], path: &Path) -> Result<[u8; 16]> {
         .map_err(|_| corrupt(path, "an id that does not have 16 bytes"))
 }
 
-fn small(number: i64, path: &Path) -> Result<u32> {
+pub(crate) fn small(number: i64, path: &Path) -> Result<u32> {
     u32::try_from(number).map_err(|_| corrupt(path, "a number out of range"))
 }
 
@@ -318,128 +316,5 @@ pub(crate) fn payload(row: &SqliteRow, column: usize, path: &Path) -> Result<Pay
     Ok(Payload {
         input: json(row, column, path)?,
         metadata,
-    })
-}
-
-/// The outcome without what the run's state says already: a result, an error, a reason or seconds.
-pub(crate) fn outcome_text(outcome: &Outcome) -> Result<String> {
-    let text = match outcome {
-        Outcome::Succeeded(result) => serde_json::to_string(result),
-        Outcome::Failed { error } => serde_json::to_string(error),
-        Outcome::Cancelled { reason } => serde_json::to_string(reason),
-        Outcome::TimedOut { timeout_seconds } => serde_json::to_string(timeout_seconds),
-    };
-    text.map_err(|error| Error::Invalid {
-        field: "outcome",
-        problem: error.to_string(),
-    })
-}
-
-/// The way back from [`outcome_text`].
-pub(crate) fn outcome(state: RunState, text: &str, path: &Path) -> Result<Option<Outcome>> {
-    fn read<'a, T: Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T> {
-        serde_json::from_str(text).map_err(|error| corrupt(path, error))
-    }
-    Ok(match state {
-        RunState::Succeeded => Some(Outcome::Succeeded(read::<RunResult>(text, path)?)),
-        RunState::Failed => Some(Outcome::Failed {
-            error: read(text, path)?,
-        }),
-        RunState::Cancelled => Some(Outcome::Cancelled {
-            reason: read(text, path)?,
-        }),
-        RunState::TimedOut => Some(Outcome::TimedOut {
-            timeout_seconds: read(text, path)?,
-        }),
-        _ => None,
-    })
-}
-
-/// The columns of `steps` after the run, in the order of the functions below.
-pub(crate) const STEP_COLUMNS: &str =
-    "key, ordinal, kind, input, state, body, attempts, started_at, recorded_at";
-
-/// Binds the columns of [`STEP_COLUMNS`].
-pub(crate) fn bind_step(step: &StepRecord, ordinal: u64, args: &mut Args) {
-    args.text(&step.key);
-    args.count(ordinal);
-    args.text(step.kind.as_str());
-    args.count(step.input.0);
-    match &step.outcome {
-        StepOutcome::Started { memo } => {
-            args.int(0);
-            args.text(memo.as_str());
-        }
-        StepOutcome::Completed { result } => {
-            args.int(1);
-            args.text(result.as_str());
-        }
-        StepOutcome::Failed { error } => {
-            args.int(2);
-            // An error always has a JSON form.
-            args.text(&serde_json::to_string(error).unwrap_or_default());
-        }
-    }
-    args.int(step.attempts.into());
-    args.int(step.started_at.as_micros());
-    args.int(step.recorded_at.as_micros());
-}
-
-/// Reads the columns of [`STEP_COLUMNS`].
-pub(crate) fn step(row: &SqliteRow, path: &Path) -> Result<StepRecord> {
-    let at = |column| get::<i64>(row, column, path).map(Timestamp::from_micros);
-    let body = || json(row, 5, path);
-    let kind: &str = get(row, 2, path)?;
-    Ok(StepRecord {
-        key: get(row, 0, path)?,
-        kind: step_kind(kind).ok_or_else(|| corrupt(path, format!("step kind `{kind}`")))?,
-        input: Fingerprint(count(row, 3, path)?),
-        outcome: match get::<i64>(row, 4, path)? {
-            0 => StepOutcome::Started { memo: body()? },
-            1 => StepOutcome::Completed { result: body()? },
-            _ => StepOutcome::Failed {
-                error: body()?.to().map_err(|error| corrupt(path, error))?,
-            },
-        },
-        attempts: small(get(row, 6, path)?, path)?,
-        started_at: at(7)?,
-        recorded_at: at(8)?,
-    })
-}
-
-fn step_kind(text: &str) -> Option<StepKind> {
-    const KINDS: [StepKind; 7] = [
-        StepKind::Code,
-        StepKind::Model,
-        StepKind::Tool,
-        StepKind::Sleep,
-        StepKind::Signal,
-        StepKind::Approval,
-        StepKind::Delegate,
-    ];
-    KINDS.into_iter().find(|kind| kind.as_str() == text)
-}
-
-pub(crate) const fn visibility_code(visibility: Visibility) -> i64 {
-    match visibility {
-        Visibility::Internal => 0,
-        Visibility::Debug => 1,
-        Visibility::User => 2,
-    }
-}
-
-/// Reads `seq, at, type, visibility, payload`.
-pub(crate) fn event(run_id: RunId, row: &SqliteRow, path: &Path) -> Result<Event> {
-    Ok(Event {
-        run_id,
-        seq: count(row, 0, path)?,
-        timestamp: get::<i64>(row, 1, path).map(Timestamp::from_micros)?,
-        event_type: EventType::from(get::<&str>(row, 2, path)?),
-        visibility: match get::<i64>(row, 3, path)? {
-            0 => Visibility::Internal,
-            1 => Visibility::Debug,
-            _ => Visibility::User,
-        },
-        payload: json(row, 4, path)?,
     })
 }

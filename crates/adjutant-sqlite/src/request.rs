@@ -9,7 +9,10 @@ use adjutant_queue::{
 };
 use adjutant_state::StateWrite;
 use adjutant_store::{Commit, Committed, Op};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::error::again;
 
@@ -261,6 +264,49 @@ impl<T: Send> Answer for Pending<T> {
         // A caller that has gone needs no answer.
         let _gone = self.reply.send(result);
     }
+}
+
+/// Runs on their way to a claimer.
+struct HandOver {
+    reply: Reply<Vec<Claimed>>,
+    claimed: Vec<Claimed>,
+    own: mpsc::WeakSender<Request>,
+}
+
+impl Answer for HandOver {
+    fn deliver(self: Box<Self>, failure: Option<&Error>) {
+        let answer = failure.map_or(Ok(self.claimed), |error| Err(again(error)));
+        let Err(Ok(claimed)) = self.reply.send(answer) else {
+            return;
+        };
+        if let Some(own) = self.own.upgrade() {
+            give_back(claimed, &own);
+        }
+    }
+}
+
+/// Gives runs back whose claimer has gone, so that they need not wait until the leases expire. If there
+/// is no room for that now, they do.
+pub(crate) fn give_back(claimed: Vec<Claimed>, requests: &mpsc::Sender<Request>) {
+    for claimed in claimed {
+        let reason = "the claimer has gone".to_owned();
+        let end = Box::new(Disposition::Released { reason });
+        let (reply, _nobody) = oneshot::channel();
+        let _no_room = requests.try_send(Request::Settle(claimed.lease, end, reply));
+    }
+}
+
+/// Keeps runs for a claimer until their transaction is through.
+pub(crate) fn hand_over(
+    reply: Reply<Vec<Claimed>>,
+    claimed: Vec<Claimed>,
+    own: mpsc::WeakSender<Request>,
+) -> Box<dyn Answer> {
+    Box::new(HandOver {
+        reply,
+        claimed,
+        own,
+    })
 }
 
 /// Keeps an answer until its transaction is through.

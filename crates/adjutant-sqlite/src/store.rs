@@ -76,7 +76,8 @@ impl SqliteStore {
             db,
             requests: receiver,
             hub: Arc::clone(&hub),
-            clock: Arc::clone(&config.clock),
+            config: config.clone(),
+            own: requests.downgrade(),
             rules: Rules {
                 checkpoints_kept: u64::try_from(config.checkpoints_kept.max(1)).unwrap_or(u64::MAX),
             },

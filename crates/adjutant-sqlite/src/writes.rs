@@ -10,7 +10,8 @@ use adjutant_queue::{Payload, RunRecord, Signal};
 
 use crate::{
     db::Db,
-    record::{self, CHANGING, COLUMNS, COUNTING, STEP_COLUMNS},
+    history::{self, STEP_COLUMNS},
+    record::{self, CHANGING, COLUMNS, COUNTING},
     sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
 };
 
@@ -266,7 +267,7 @@ impl Flush {
         });
         self.table(5, 10, &rows.steps, |(run, ordinal, step), args| {
             args.blob(run.as_bytes());
-            record::bind_step(step, *ordinal, args);
+            history::bind_step(step, *ordinal, args);
         });
         self.table(
             6,
@@ -289,7 +290,7 @@ impl Flush {
             args.count(*seq);
             args.int(at.as_micros());
             args.text(event.event_type.as_str());
-            args.int(record::visibility_code(event.visibility));
+            args.int(history::visibility_code(event.visibility));
             args.text(event.payload.as_str());
         });
         self.table(9, 5, &added.signals, |(run, signal), args| {

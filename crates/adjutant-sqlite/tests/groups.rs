@@ -132,6 +132,42 @@ async fn a_submit_and_the_claim_that_waits_for_it_are_one_commit() {
     assert!(both.statements <= 4, "{both:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claimers_that_go_away_lose_no_run() {
+    let (store, _directory) = fresh().await;
+    for round in 0..100 {
+        let claiming = parked_claim(&store).await;
+        let id = store.submit(vec![run()]);
+        // Now and then between the commit and its answer.
+        let gone = async {
+            tokio::time::sleep(Duration::from_micros(20 * round)).await;
+            claiming.abort();
+            claiming.await
+        };
+        let (id, gone) = tokio::join!(id, gone);
+        let id = id.unwrap()[0].run;
+        let lease = match gone {
+            Ok(claimed) => claimed[0].lease,
+            // Long before the lease expires.
+            Err(_) => {
+                let claimed = store
+                    .claim(request(1, Duration::from_secs(20)))
+                    .await
+                    .unwrap();
+                claimed[0].lease
+            }
+        };
+        assert_eq!(lease.run, id);
+        let end = Some(Disposition::Succeeded(RunResult::default()));
+        let commit = Commit {
+            lease,
+            ops: Vec::new(),
+            end,
+        };
+        store.commit(commit).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_bad_request_does_not_spoil_its_group() {
     let (store, _directory) = fresh().await;

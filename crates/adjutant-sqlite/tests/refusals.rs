@@ -4,11 +4,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process,
+    time::Duration,
 };
 
-use adjutant_core::{Error, Json, RetryAdvice};
-use adjutant_queue::{NewRun, RunLookup, RunQueue};
+use adjutant_core::{Error, Json, RetryAdvice, WorkerId};
+use adjutant_queue::{AgentFilter, ClaimRequest, Command, NewRun, RunLookup, RunQueue};
 use adjutant_sqlite::{SqliteConfig, SqliteStore};
 use adjutant_store::Store;
 use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
@@ -118,6 +119,38 @@ async fn a_contradiction_is_found() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    let store = open(&file).await.unwrap();
+    let ids: Vec<_> = store.submit(vec![run(1), run(2)]).await.unwrap();
+    let mut conn = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .unwrap();
+    let damage = sqlx::query("update runs set more = 'not json' where id = ?");
+    let damage = damage.bind(ids[0].run.as_bytes().to_vec());
+    damage.execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    let claimed = store
+        .claim(ClaimRequest {
+            worker: WorkerId::new(),
+            capacity: 1,
+            agents: AgentFilter::Any,
+            lease_ttl: Duration::from_secs(60),
+            wait: Duration::ZERO,
+        })
+        .await
+        .unwrap();
+    assert_eq!(claimed[0].lease.run, ids[1].run);
+    let command = Command::Pause;
+    let error = store.control(ids[0].run, command).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    store.submit(vec![run(3)]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_missing_file_is_made_only_if_wanted() {
     let directory = tempfile::tempdir().unwrap();
     let config = SqliteConfig {
@@ -133,7 +166,7 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
+        let mut mount = process::Command::new("mount");
         let mounted = mount
             .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
             .arg(at)
@@ -144,7 +177,7 @@ impl SmallDisk {
     }
 
     fn make_read_only(&self) {
-        let mut mount = Command::new("mount");
+        let mut mount = process::Command::new("mount");
         assert!(
             mount
                 .args(["-o", "remount,ro"])
@@ -159,7 +192,10 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Left over at worst.
-        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _unmounted = process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
     }
 }
 

@@ -1,0 +1,201 @@
+//! One group of requests from begin to commit.
+
+use std::collections::VecDeque;
+
+use adjutant_core::{Result, RunId};
+use adjutant_queue::AgentFilter;
+use tokio::{sync::mpsc::WeakSender, time::Instant};
+
+use crate::{
+    batch::Batch,
+    claim::{Lines, Taken, takes},
+    error::again,
+    finish::{Outcome, distinct},
+    request::{Answer, Claim, Request, Sweep, Turn, answer, hand_over},
+    writer::Writer,
+};
+
+/// Claims that may wait for work at a time; others are told at once that there is none.
+const PARKED: usize = 4096;
+
+/// What came of a group so far.
+#[derive(Default)]
+pub(crate) struct Round {
+    pub answers: Vec<Box<dyn Answer>>,
+    /// Sweeps that still have to be told when something is due next.
+    pub sweeps: Vec<Sweep>,
+    /// Begun, and to be refused if the transaction fails.
+    pub begun: Vec<Request>,
+    /// Not begun.
+    pub rest: VecDeque<Request>,
+}
+
+/// Loads what the requests need beside their own runs, a statement for all of each kind.
+async fn preload(batch: &mut Batch<'_>, group: &[Request]) -> Result<()> {
+    let mut keys = Vec::new();
+    let mut steps = Vec::new();
+    let mut parents = Vec::new();
+    for request in group {
+        request.keys(&mut keys);
+        request.steps(&mut steps);
+        if let Request::Commit(ready, _) = request
+            && ready.commit.end.is_some()
+            && let Ok(record) = batch.record(ready.commit.lease.run)
+        {
+            parents.extend(record.parent.as_ref().map(|link| link.run));
+        }
+    }
+    if !keys.is_empty() {
+        batch.load_keys(&keys).await?;
+        let known: Vec<RunId> = batch.keys.values().flatten().copied().collect();
+        batch.load(&known).await?;
+    }
+    if !parents.is_empty() {
+        batch.load(&parents).await?;
+    }
+    batch.load_steps(&steps).await
+}
+
+/// Serves the claims: first those that wait, then the new ones.
+async fn claim_all(
+    batch: &mut Batch<'_>,
+    parked: &mut VecDeque<Claim>,
+    round: &mut Round,
+    own: &WeakSender<Request>,
+) -> Result<()> {
+    while let Some(Request::Claim(claim)) = round
+        .rest
+        .pop_front_if(|request| request.turn() == Turn::Claim)
+    {
+        parked.push_back(claim);
+    }
+    let mut lines = Lines::default();
+    let mut taken: Vec<Vec<Taken>> = Vec::new();
+    let now = Instant::now();
+    let first = round.begun.len();
+    for _ in 0..parked.len() {
+        let Some(mut claim) = parked.pop_front() else {
+            break;
+        };
+        if claim.reply.is_closed() {
+            continue;
+        }
+        let found = if claim.dry && !has_work(batch, &claim.request.agents) {
+            Ok(Vec::new())
+        } else {
+            batch.savepoint();
+            batch.claim(&claim.request, &mut lines, claim.dry).await
+        };
+        let nothing = found.as_ref().is_ok_and(Vec::is_empty);
+        let patient = claim.until > now && claim.request.capacity > 0 && parked.len() < PARKED;
+        if nothing && patient {
+            claim.dry = true;
+            parked.push_back(claim);
+            continue;
+        }
+        round.begun.push(Request::Claim(claim));
+        taken.push(found?);
+    }
+    let claimed = batch.hand_out(&taken).await?;
+    for (request, claimed) in round.begun.drain(first..).zip(claimed) {
+        if let Request::Claim(claim) = request {
+            round
+                .answers
+                .push(hand_over(claim.reply, claimed, own.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of the batch's records is ready for these agents.
+fn has_work(batch: &Batch<'_>, agents: &AgentFilter) -> bool {
+    batch.ready.iter().any(|(_, run)| {
+        batch
+            .slots
+            .get(run)
+            .is_some_and(|slot| takes(agents, &slot.record.agent))
+    })
+}
+
+impl Writer {
+    /// Carries out a group in one transaction. What has an answer is in `round` afterwards, as is what has
+    /// none because of the error.
+    pub(crate) async fn transact(
+        &mut self,
+        group: Vec<Request>,
+        round: &mut Round,
+    ) -> Result<(Outcome, bool)> {
+        let mut ids = Vec::new();
+        group.iter().for_each(|request| request.runs(&mut ids));
+        let now = self.config.clock.now();
+        round.rest = group.into();
+        let begun = Batch::begin(
+            &mut self.db,
+            &mut self.cache,
+            self.rules,
+            now,
+            &ids,
+            self.version,
+        );
+        let (mut batch, opened) = begun.await?;
+        self.version = opened.version;
+        preload(&mut batch, round.rest.make_contiguous()).await?;
+
+        let forgotten = round.rest.iter().filter_map(|request| match request {
+            Request::Forget(run, _) => Some(*run),
+            _ => None,
+        });
+        let forgotten = distinct(forgotten);
+        // All requests of a group overlap in time, so any order is right. This one lets claims see what
+        // the others made ready, and deletes last.
+        round.rest.make_contiguous().sort_by_key(Request::turn);
+        if opened.foreign {
+            self.parked.iter_mut().for_each(|claim| claim.dry = false);
+        }
+        while let Some(request) = round
+            .rest
+            .pop_front_if(|request| request.turn() < Turn::Claim)
+        {
+            let answer = batch.apply(request, &mut round.sweeps).await;
+            round.answers.extend(answer);
+            batch.failure()?;
+        }
+        claim_all(&mut batch, &mut self.parked, round, &self.own).await?;
+        let done = round.rest.is_empty() && round.sweeps.is_empty() && forgotten.is_empty();
+        batch.flush(&mut self.joined, done).await?;
+        if done {
+            return Ok((batch.seal(Vec::new()), opened.foreign));
+        }
+        batch.forget_history(&forgotten).await?;
+        let mut gone = Vec::new();
+        while let Some(request) = round.rest.pop_front() {
+            match request {
+                Request::Trim(run, upto, reply) => {
+                    round
+                        .answers
+                        .push(answer(reply, batch.trim(run, upto).await));
+                }
+                Request::Prune(policy, reply) => {
+                    let pruned = batch.prune(&policy).await;
+                    let count = pruned
+                        .as_ref()
+                        .map(|runs| u64::try_from(runs.len()).unwrap_or(0));
+                    let count = count.map_err(again);
+                    round.answers.push(answer(reply, count));
+                    gone.extend(pruned.unwrap_or_default());
+                }
+                other => round.begun.push(other),
+            }
+            batch.failure()?;
+        }
+        if !round.sweeps.is_empty() {
+            let due = batch.next_due().await?;
+            for (reply, mut swept, now) in round.sweeps.drain(..) {
+                swept.next_due = due;
+                round.answers.push(answer(reply, Ok((swept, now))));
+            }
+        }
+        batch.commit_rest().await?;
+        Ok((batch.seal(gone), opened.foreign))
+    }
+}
