@@ -15,7 +15,10 @@ impl VirtualClock {
     /// A clock that begins at a fixed point in time, so that runs of a test look alike.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Timestamp::from_micros(1_700_000_000_000_000), started: Instant::now() }
+        Self {
+            origin: Timestamp::from_micros(1_700_000_000_000_000),
+            started: Instant::now(),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ async fn work(orders: Orders) {
             eprintln!("killed {moment} {:?} {}", fault.call, fault.number);
             let _gone = kill_process(getpid(), Signal::KILL);
         }),
-        fail: None,
+        ..FaultPlan::default()
     };
     let store = Arc::new(FaultStore::new(Arc::new(sqlite), plan));
     let config = RunnerConfig {

@@ -1,1 +1,0 @@
-//! A run context without a store.
