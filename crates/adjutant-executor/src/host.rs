@@ -96,7 +96,8 @@ impl Host {
 
     /// Commits what is pending and `ops`.
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed> {
-        let mut all = self.take_pending();
+        let pending = self.take_pending();
+        let mut all = pending.clone();
         all.extend(ops);
         let commit = Commit {
             lease: self.lease,
@@ -104,8 +105,11 @@ impl Host {
             end: None,
         };
         let committed = self.shared.store.commit(commit).await;
-        if matches!(committed, Err(Error::LeaseLost { .. })) {
-            self.control.set(LOST);
+        match &committed {
+            Ok(_) => {}
+            Err(Error::LeaseLost { .. }) => self.control.set(LOST),
+            // An agent may shrug off a failed call; what was pending before it must not go with it.
+            Err(_) => drop(self.lock().pending.splice(..0, pending)),
         }
         committed
     }

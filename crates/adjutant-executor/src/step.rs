@@ -9,7 +9,11 @@ use adjutant_core::{
 use adjutant_store::Op;
 use serde_json::json;
 
-use crate::{control::CANCEL, host::Host, journal::Found};
+use crate::{
+    control::{CANCEL, PAUSE},
+    host::Host,
+    journal::Found,
+};
 
 /// A step that takes longer than this is announced while it runs; a shorter one is announced together
 /// with its result, which spares a sync.
@@ -41,6 +45,7 @@ impl Host {
             }
             Found::Failed(error) => Err(error),
             Found::Nothing | Found::Begun(_) => {
+                self.hold_if_paused().await;
                 let _working = self.work();
                 let started_at = self.now();
                 Execution {
@@ -52,6 +57,14 @@ impl Host {
                 .run(body)
                 .await
             }
+        }
+    }
+
+    /// Between two steps is where a run is paused: from here it does not return.
+    async fn hold_if_paused(&self) {
+        if self.control.has(PAUSE) {
+            self.control.nudge();
+            std::future::pending::<()>().await;
         }
     }
 
