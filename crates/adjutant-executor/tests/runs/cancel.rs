@@ -188,7 +188,7 @@ async fn a_worker_whose_lease_is_lost_aborts_the_agent_and_writes_nothing() {
         let witness = Witness(Arc::clone(&witness));
         async move {
             let _witness = witness;
-            ctx.step("hold", || std::future::pending::<Result<(), _>>())
+            ctx.step("hold", std::future::pending::<Result<(), _>>)
                 .await?;
             Ok(RunResult::default())
         }

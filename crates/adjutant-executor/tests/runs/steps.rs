@@ -110,7 +110,7 @@ async fn a_try_that_takes_too_long_is_a_failed_try() {
     let agents = AgentRegistry::new().with(AgentFn::new("hung", |ctx| async move {
         let step = ctx.step_builder("hang").timeout(Duration::from_secs(3));
         let result = step
-            .run(|| std::future::pending::<Result<(), AgentError>>())
+            .run(std::future::pending::<Result<(), AgentError>>)
             .await;
         Ok(RunResult::output(result.unwrap_err().info().kind.as_str()))
     }));
