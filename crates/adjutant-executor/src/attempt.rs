@@ -73,6 +73,11 @@ async fn execute(
         shared.config.cancel_grace,
     )
     .await?;
+    if host.is_broken() && matches!(end, Disposition::Succeeded(_) | Disposition::Waiting(_)) {
+        // The agent went on after a write that may be lost: its answer may rest on it.
+        let error = ErrorInfo::retriable("write_failed", "a write of this attempt failed");
+        return Some((Vec::new(), Disposition::Failed(error)));
+    }
     Some((host.take_pending(), end))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,7 @@ pub(crate) struct Host {
     /// Steps whose body is being executed or recorded.
     busy: AtomicUsize,
     checkpoints: AtomicU64,
+    broken: AtomicBool,
 }
 
 struct Inner {
@@ -74,6 +75,7 @@ impl Host {
             payload: claimed.payload,
             inner: Mutex::new(inner),
             busy: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
         }
     }
 
@@ -96,6 +98,9 @@ impl Host {
 
     /// Commits what is pending and `ops`.
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed> {
+        if self.is_broken() {
+            return Err(broken());
+        }
         let pending = self.take_pending();
         let mut all = pending.clone();
         all.extend(ops);
@@ -108,10 +113,19 @@ impl Host {
         match &committed {
             Ok(_) => {}
             Err(Error::LeaseLost { .. }) => self.control.set(LOST),
-            // An agent may shrug off a failed call; what was pending before it must not go with it.
-            Err(_) => drop(self.lock().pending.splice(..0, pending)),
+            // Refused, so nothing was written: what was pending still has to be.
+            Err(Error::TooLarge { .. } | Error::Invalid { .. } | Error::Conflict { .. }) => {
+                drop(self.lock().pending.splice(..0, pending));
+            }
+            // Nobody knows what was written. Only the journal can tell, so the attempt ends here.
+            Err(_) => self.broken.store(true, Ordering::Release),
         }
         committed
+    }
+
+    /// Whether a write failed in a way that leaves open what was written.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     pub(crate) async fn flush(&self) -> Result<()> {
@@ -175,6 +189,14 @@ impl Host {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+}
+
+fn broken() -> Error {
+    Error::Backend {
+        action: "write on behalf of an attempt whose earlier write failed",
+        transient: true,
+        source: "its next attempt goes on from the journal".into(),
     }
 }
 
