@@ -22,13 +22,13 @@ use tokio::sync::watch;
 pub enum FaultyCall {
     /// [`Store::commit`].
     Commit,
-    /// [`RunQueue::claim`].
+    /// `RunQueue::claim`.
     Claim,
-    /// [`RunQueue::heartbeat`].
+    /// `RunQueue::heartbeat`.
     Heartbeat,
-    /// [`RunQueue::settle`].
+    /// `RunQueue::settle`.
     Settle,
-    /// [`StateStore::write`].
+    /// `StateStore::write`.
     Write,
 }
 
