@@ -20,7 +20,7 @@ type Answer = Result<Result<RunResult, AgentError>, Box<dyn Any + Send>>;
 /// Drives one claimed run until it ends, waits, is given back, or its lease is lost.
 pub(crate) async fn drive(shared: Arc<Shared>, claimed: Claimed) {
     let lease = claimed.lease;
-    let (control, _entered) = shared.enter(lease);
+    let (control, _entered) = shared.enter(lease, claimed.run.held);
     let settled = match execute(&shared, &control, claimed).await {
         Some((ops, end)) => give_back(&shared, lease, ops, end).await,
         None => Err(Error::LeaseLost {

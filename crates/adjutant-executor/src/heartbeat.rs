@@ -16,46 +16,63 @@ use crate::{
 /// A `run.heartbeat` event is written this often at most, however often the lease is extended.
 const EVENT_EVERY: Duration = Duration::from_secs(30);
 
+/// Shortest time between two beats when they fail.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Beats for all active runs until dropped.
 pub(crate) async fn beat(shared: Arc<Shared>) {
     let interval = shared.config.heartbeat_interval;
     let mut told: HashMap<RunId, Timestamp> = HashMap::new();
-    let mut last_good = Instant::now();
+    let mut wait = interval;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(wait) => {}
             () = shared.beat_now.notified() => {}
         }
-        let active = shared.active();
+        wait = interval;
+        let active = still_held(&shared);
         told.retain(|run, _| active.iter().any(|entry| entry.lease.run == *run));
-        if active.is_empty() {
-            last_good = Instant::now();
+        let Some(deadline) = active.iter().map(|entry| entry.good_until).min() else {
             continue;
-        }
+        };
         let leases: Vec<_> = active.iter().map(|entry| entry.lease).collect();
-        let started = Instant::now();
-        match shared
-            .store
-            .heartbeat(&leases, shared.config.lease_ttl)
-            .await
-        {
-            Ok(beats) => {
-                last_good = started;
+        let asked = Instant::now();
+        let beats = shared.store.heartbeat(&leases, shared.config.lease_ttl);
+        match tokio::time::timeout_at(deadline, beats).await {
+            Ok(Ok(beats)) => {
+                shared.confirm(&leases, asked);
                 active
                     .iter()
                     .zip(beats)
                     .for_each(|(entry, beat)| tell(entry, beat));
-                announce(&shared, &active, &mut told).await;
+                // An event that cannot be written must not keep the next beat waiting.
+                let events = announce(&shared, &active, &mut told);
+                let _late = tokio::time::timeout(interval, events).await;
             }
-            Err(error) => {
-                tracing::warn!(worker = %shared.worker, %error, "failed to extend leases");
-                // Nobody has confirmed the leases for their whole duration: others may hold them now.
-                if last_good.elapsed() >= shared.config.lease_ttl {
-                    active.iter().for_each(|entry| entry.control.set(LOST));
-                }
+            failed => {
+                // A store that is slow to answer is asked again, as one that fails is.
+                let error = failed.map(Result::err).ok().flatten();
+                let error = error.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+                tracing::warn!(worker = %shared.worker, error, "failed to extend leases");
+                let left = deadline.saturating_duration_since(Instant::now());
+                wait = (left / 4).max(AGAIN).min(left).min(interval);
             }
         }
     }
+}
+
+/// The active runs, without those whose lease nobody has confirmed for its whole duration: others may
+/// hold them now.
+fn still_held(shared: &Shared) -> Vec<Active> {
+    let now = Instant::now();
+    let mut active = shared.active();
+    active.retain(|entry| {
+        if entry.good_until <= now {
+            entry.control.set(LOST);
+        }
+        !entry.control.has(LOST)
+    });
+    active
 }
 
 fn tell(entry: &Active, beat: Beat) {

@@ -7,9 +7,9 @@ use std::{
 };
 
 use adjutant_core::{AgentRegistry, Clock, Result, RetryAdvice, RunId, WorkerId};
-use adjutant_queue::Lease;
+use adjutant_queue::{Held, Lease};
 use adjutant_store::{Commit, Store};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{RunnerConfig, control::Control};
 
@@ -31,6 +31,9 @@ pub(crate) struct Shared {
 pub(crate) struct Active {
     pub(crate) lease: Lease,
     pub(crate) control: Arc<Control>,
+    /// When the lease may run out, for all that the store has confirmed; a little early, because an
+    /// agent is not stopped in no time.
+    pub(crate) good_until: Instant,
 }
 
 impl Shared {
@@ -56,13 +59,24 @@ impl Shared {
     }
 
     /// Enters a run under its lease; leaves when the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, lease: Lease) -> (Arc<Control>, Entered) {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        lease: Lease,
+        held: Option<Held>,
+    ) -> (Arc<Control>, Entered) {
         let control = Arc::new(Control::default());
+        // The answer to a claim may have taken a good part of the lease.
+        let ttl = self.config.lease_ttl;
+        let left = held.map_or(ttl, |held| held.expires_at.since(self.clock.now()).min(ttl));
+        if left < ttl * 9 / 10 {
+            self.beat_now.notify_one();
+        }
         self.lock().insert(
             lease.run,
             Active {
                 lease,
                 control: Arc::clone(&control),
+                good_until: Instant::now() + left.saturating_sub(ttl / 10),
             },
         );
         (
@@ -76,6 +90,19 @@ impl Shared {
 
     pub(crate) fn active(&self) -> Vec<Active> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Takes note that the store has confirmed these leases, asked at `asked`.
+    pub(crate) fn confirm(&self, leases: &[Lease], asked: Instant) {
+        let good_until = asked + self.config.lease_ttl * 9 / 10;
+        let mut active = self.lock();
+        for lease in leases {
+            if let Some(entry) = active.get_mut(&lease.run)
+                && entry.lease == *lease
+            {
+                entry.good_until = good_until;
+            }
+        }
     }
 
     /// Writes the end of an attempt, trying again where that helps.
