@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adjutant_sqlite::{SqliteConfig, SqliteStore};
@@ -137,15 +137,102 @@ impl Bench {
 
     /// An empty store.
     pub async fn store(&mut self, engine: Engine) -> Result<Arc<dyn Store>> {
-        if let Engine::Memory(keep_finished) = engine {
-            return Ok(Arc::new(MemoryStore::with(MemoryConfig {
-                keep_finished,
-                ..MemoryConfig::default()
-            })));
-        }
-        let path = self.file(engine);
-        Ok(Arc::new(SqliteStore::open(SqliteConfig::at(path)).await?))
+        self.opener(engine).open().await
     }
+
+    /// What opens an empty store, also on another thread.
+    pub fn opener(&mut self, engine: Engine) -> Opener {
+        let path = self.file(engine);
+        Opener { engine, path }
+    }
+}
+
+/// A store that is still to be opened, once.
+pub struct Opener {
+    engine: Engine,
+    path: PathBuf,
+}
+
+impl Opener {
+    pub async fn open(self) -> Result<Arc<dyn Store>> {
+        let Engine::Memory(keep_finished) = self.engine else {
+            return open(&self.path).await;
+        };
+        Ok(Arc::new(MemoryStore::with(MemoryConfig {
+            keep_finished,
+            ..MemoryConfig::default()
+        })))
+    }
+}
+
+/// The SQLite store in this file, with its defaults: every write is synced.
+pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(SqliteStore::open(SqliteConfig::at(path)).await?))
+}
+
+/// Counts what is done in a measured time, after a warm-up that is not counted.
+#[derive(Debug, Clone)]
+pub struct Meter {
+    from: Instant,
+    until: Instant,
+    last: Instant,
+    count: u64,
+}
+
+impl Meter {
+    /// Warms up for a quarter of `time`, then counts for `time`.
+    pub fn start(time: Duration) -> Self {
+        let from = Instant::now() + time / 4;
+        Self {
+            from,
+            until: from + time,
+            last: from,
+            count: 0,
+        }
+    }
+
+    /// When the warm-up is over.
+    pub fn from(&self) -> Instant {
+        self.from
+    }
+
+    pub fn is_running(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    /// Counts something that was done at `at`; false during the warm-up.
+    pub fn count(&mut self, at: Instant) -> bool {
+        let counts = at >= self.from;
+        if counts {
+            self.count += 1;
+            self.last = self.last.max(at);
+        }
+        counts
+    }
+
+    /// Adds what another one has counted in the same time.
+    pub fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.last = self.last.max(other.last);
+    }
+
+    pub fn total(&self) -> u64 {
+        self.count
+    }
+
+    /// Per second, up to the last one that was counted.
+    pub fn rate(&self) -> f64 {
+        self.count as f64 / (self.last - self.from).as_secs_f64()
+    }
+}
+
+/// Processor time of this process so far, all threads.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// The directory that this program was built into.

@@ -25,7 +25,7 @@ const FILLERS: usize = 4;
 
 pub async fn measure(bench: &mut Bench) -> Result<()> {
     let sizes: &[usize] = if bench.quick {
-        &[1_000, 10_000]
+        &[1_000, 100_000]
     } else {
         &[1_000, 100_000, 1_000_000]
     };

@@ -10,10 +10,9 @@ use std::{
 
 use anyhow::Result;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    bench::{Bench, Engine},
+    bench::{Bench, Engine, Meter},
     report::Row,
 };
 
@@ -23,16 +22,9 @@ const OVERWRITE: &str = "overwrite 4 KiB + fdatasync";
 
 const BLOCK: usize = 4096;
 const PREALLOCATED_BLOCKS: u64 = 16_384;
-/// Awaited writes that a run takes: submit, claim, checkpoint, result.
-const WRITES_PER_RUN: usize = 4;
 /// Settings that the store uses too, so that the comparison is fair.
 const LOG_PAGES: &str = "4096";
 const LOG_BYTES: &str = "67108864";
-
-/// The name of the bare group-commit loop's row.
-pub fn grouped(in_flight: usize) -> String {
-    format!("bare group commit, {in_flight} in flight")
-}
 
 pub async fn measure(bench: &mut Bench) -> Result<()> {
     let time = bench.time;
@@ -53,28 +45,24 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// The yardstick of one row; it is measured right before that row, since disks change from minute to minute.
-pub async fn measure_group(bench: &mut Bench, in_flight: usize) -> Result<()> {
-    let path = bench.file(Engine::Disk);
-    let rate = group_commit(&path, in_flight, bench.time).await?;
-    bench.push(Row::new(grouped(in_flight), rate, "runs/s"));
-    Ok(())
-}
-
-fn per_second(count: u64, since: Instant) -> f64 {
-    count as f64 / since.elapsed().as_secs_f64()
+/// How often a second `act` can be done, after a warm-up.
+fn per_second(time: Duration, mut act: impl FnMut(u64) -> Result<()>) -> Result<f64> {
+    let mut meter = Meter::start(time);
+    let mut count = 0;
+    while meter.is_running() {
+        act(count)?;
+        count += 1;
+        meter.count(Instant::now());
+    }
+    Ok(meter.rate())
 }
 
 fn append(directory: &Path, time: Duration) -> Result<f64> {
     let mut file = File::create(directory.join("append"))?;
-    let started = Instant::now();
-    let mut count = 0;
-    while started.elapsed() < time {
+    per_second(time, |_| {
         file.write_all(&[1; BLOCK])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(per_second(count, started))
+        Ok(file.sync_data()?)
+    })
 }
 
 fn overwrite(directory: &Path, time: Duration) -> Result<f64> {
@@ -83,18 +71,15 @@ fn overwrite(directory: &Path, time: Duration) -> Result<f64> {
         file.write_all(&[1; BLOCK])?;
     }
     file.sync_all()?;
-    let started = Instant::now();
-    let mut count = 0;
-    while started.elapsed() < time {
+    per_second(time, |count| {
         let at = count % PREALLOCATED_BLOCKS * BLOCK as u64;
         file.write_all_at(&[2; BLOCK], at)?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(per_second(count, started))
+        Ok(file.sync_data()?)
+    })
 }
 
-async fn open(path: &Path) -> Result<SqliteConnection> {
+/// A connection with the store's settings to a new file with one table.
+pub async fn open(path: &Path) -> Result<SqliteConnection> {
     let mut conn = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -110,79 +95,24 @@ async fn open(path: &Path) -> Result<SqliteConnection> {
     Ok(conn)
 }
 
-async fn insert(conn: &mut SqliteConnection, body: &str) -> Result<()> {
-    sqlx::query("insert into t (body) values (?)")
-        .bind(body)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 /// One row and one sync, one after another.
 async fn serial(path: &Path, time: Duration) -> Result<f64> {
     let mut conn = open(path).await?;
     let body = "x".repeat(100);
-    let started = Instant::now();
-    let mut count = 0;
-    while started.elapsed() < time {
+    let mut meter = Meter::start(time);
+    while meter.is_running() {
         insert(&mut conn, &body).await?;
-        count += 1;
-    }
-    let rate = per_second(count, started);
-    conn.close().await?;
-    Ok(rate)
-}
-
-type OneWrite = (String, oneshot::Sender<()>);
-
-/// The least that a store with grouped commits could do for a run: four rows, each awaited.
-async fn group_commit(path: &Path, in_flight: usize, time: Duration) -> Result<f64> {
-    let conn = open(path).await?;
-    let (send, receive) = mpsc::channel::<OneWrite>(1024);
-    let writer = tokio::spawn(write(conn, receive));
-    let started = Instant::now();
-    let clients = (0..in_flight).map(|_| {
-        let send = send.clone();
-        tokio::spawn(async move {
-            let mut runs = 0;
-            while started.elapsed() < time {
-                for _ in 0..WRITES_PER_RUN {
-                    let (reply, answer) = oneshot::channel();
-                    send.send(("x".repeat(100), reply)).await?;
-                    answer.await?;
-                }
-                runs += 1;
-            }
-            anyhow::Ok(runs)
-        })
-    });
-    let clients: Vec<_> = clients.collect();
-    drop(send);
-    let mut runs = 0;
-    for client in clients {
-        runs += client.await??;
-    }
-    let rate = per_second(runs, started);
-    writer.await??;
-    Ok(rate)
-}
-
-async fn write(mut conn: SqliteConnection, mut receive: mpsc::Receiver<OneWrite>) -> Result<()> {
-    while let Some(first) = receive.recv().await {
-        let mut group = vec![first];
-        while let Ok(next) = receive.try_recv() {
-            group.push(next);
-        }
-        let mut transaction = conn.begin().await?;
-        for (body, _) in &group {
-            insert(&mut transaction, body).await?;
-        }
-        transaction.commit().await?;
-        for (_, reply) in group {
-            // A client whose time is over does not listen any more.
-            let _ = reply.send(());
-        }
+        meter.count(Instant::now());
     }
     conn.close().await?;
+    Ok(meter.rate())
+}
+
+/// Writes one row.
+pub async fn insert(conn: &mut SqliteConnection, body: &str) -> Result<()> {
+    sqlx::query("insert into t (body) values (?)")
+        .bind(body)
+        .execute(conn)
+        .await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Events in memory: how many, and how soon a follower has them.
+//! Events: how many can be appended, and how soon a follower has them.
 
 use std::{
     sync::Arc,
@@ -6,9 +6,8 @@ use std::{
 };
 
 use adjutant_core::{EventType, Json, NewEvent, RunId, RunInput};
-use adjutant_events::EventBus;
-use adjutant_queue::{NewRun, RunQueue};
-use adjutant_store::{MemoryStore, Store};
+use adjutant_queue::NewRun;
+use adjutant_store::Store;
 use anyhow::{Context, Result};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -16,44 +15,89 @@ use tokio::{
 };
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, Engine, Meter, Opener},
+    disk,
     report::{Row, Times},
 };
 
-const APPENDED: &str = "events memory, appended one by one";
+const MEMORY: Engine = Engine::Memory(1000);
+/// Deliveries that are measured in memory; a store with files takes longer for each.
 const SAMPLES: usize = 20_000;
+const SAMPLES_FILE: usize = 2_000;
 /// Events that are there already.
 const LONG: usize = 100_000;
 const FILL: usize = 1000;
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Where the follower is, seen from whoever appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follower {
+    SameThread,
+    OtherThread,
+}
+
 pub async fn measure(bench: &mut Bench) -> Result<()> {
-    if bench.wants(&[APPENDED]) {
-        let rate = appended(bench.time).await?;
-        bench.push(Row::new(APPENDED, rate, "events/s"));
-    }
-    for (threads, where_) in [(1, "same thread"), (2, "other thread")] {
-        let name = |size: usize, what: &str| format!("events memory, {where_}, log {size}: {what}");
-        let (short, long) = (name(0, "p50"), name(LONG, "p50"));
-        if !bench.wants(&[&short, &long]) {
+    for engine in [MEMORY, Engine::Ram, Engine::Disk] {
+        let name = format!("events {}, appended one by one", engine.name());
+        if !bench.wants(&[&name]) {
             continue;
         }
-        for size in [0, LONG] {
-            let times = tokio::task::spawn_blocking(move || delivery(threads, size)).await??;
-            let mut row = Row::new(name(size, "p50"), times.percentile(50), "us");
+        let store = bench.store(engine).await?;
+        let rate = appended(&store, bench.time).await?;
+        store.close().await;
+        let row = Row::new(name, rate, "events/s");
+        // Each is a commit of its own.
+        bench.push(match engine {
+            Engine::Disk => row.over(bench.row(disk::SERIAL)),
+            _ => row,
+        });
+    }
+    deliveries(bench, MEMORY, Follower::SameThread, &[0, LONG]).await?;
+    deliveries(bench, MEMORY, Follower::OtherThread, &[0, LONG]).await?;
+    deliveries(bench, Engine::Ram, Follower::SameThread, &[0, LONG]).await?;
+    deliveries(bench, Engine::Disk, Follower::SameThread, &[0]).await
+}
+
+async fn deliveries(
+    bench: &mut Bench,
+    engine: Engine,
+    follower: Follower,
+    sizes: &[usize],
+) -> Result<()> {
+    let place = match follower {
+        Follower::SameThread => "same thread",
+        Follower::OtherThread => "other thread",
+    };
+    let name =
+        |size: usize, part: &str| format!("events {}, {place}, log {size}: {part}", engine.name());
+    let first = name(0, "p50");
+    let wanted: Vec<_> = sizes.iter().map(|size| name(*size, "p50")).collect();
+    if !bench.wants(&wanted.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return Ok(());
+    }
+    for size in sizes.iter().copied() {
+        let store = bench.opener(engine);
+        let samples = match engine {
+            Engine::Memory(_) => SAMPLES,
+            Engine::Ram | Engine::Disk => SAMPLES_FILE,
+        };
+        let times =
+            tokio::task::spawn_blocking(move || delivery(store, follower, size, samples)).await??;
+        let mut row = Row::new(name(size, "p50"), times.percentile(50), "us");
+        if size > 0 {
+            row = row.over(bench.row(&first));
+        }
+        // How soon the system wakes another thread is not ours to judge, and neither is the disk.
+        if follower == Follower::SameThread && engine != Engine::Disk {
+            if engine == MEMORY {
+                row = row.at_most(2.0);
+            }
             if size > 0 {
-                row = row.over(bench.row(&short));
-            }
-            // How soon the system wakes another thread is not ours to judge.
-            if threads == 1 {
-                row = row.at_most(5.0);
-            }
-            if threads == 1 && size > 0 {
                 row = row.ratio_at_most(1.2);
             }
-            bench.push(row);
-            bench.push(Row::new(name(size, "p99"), times.percentile(99), "us"));
         }
+        bench.push(row);
+        bench.push(Row::new(name(size, "p99"), times.percentile(99), "us"));
     }
     Ok(())
 }
@@ -65,9 +109,8 @@ fn event() -> NewEvent {
     )
 }
 
-/// A store with a run that has this many events, and the last one's number.
-async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId, u64)> {
-    let store = Arc::new(MemoryStore::new());
+/// A run that has this many events, and the last one's number.
+async fn log(store: &Arc<dyn Store>, size: usize) -> Result<(RunId, u64)> {
     let run = NewRun::new("noop", &RunInput::text("hello"))?;
     let run = store
         .submit(vec![run])
@@ -79,37 +122,40 @@ async fn log(size: usize) -> Result<(Arc<MemoryStore>, RunId, u64)> {
     for _ in 0..size / FILL {
         last = store.append(run, vec![event(); FILL]).await?;
     }
-    Ok((store, run, last))
+    Ok((run, last))
 }
 
-async fn appended(time: Duration) -> Result<f64> {
-    let (store, run, mut last) = log(0).await?;
-    let started = Instant::now();
-    let mut count = 0_u32;
-    // So long a log would be no usual one.
-    while started.elapsed() < time {
+async fn appended(store: &Arc<dyn Store>, time: Duration) -> Result<f64> {
+    let (run, mut last) = log(store, 0).await?;
+    let mut meter = Meter::start(time);
+    while meter.is_running() {
         for _ in 0..FILL {
             last = store.append(run, vec![event()]).await?;
-            count += 1;
+            meter.count(Instant::now());
+            if !meter.is_running() {
+                break;
+            }
         }
+        // So long a log would be no usual one.
         store.trim(run, last).await?;
     }
-    Ok(f64::from(count) / started.elapsed().as_secs_f64())
+    Ok(meter.rate())
 }
 
 /// Appends one event after another, each when the follower has had the one before.
-fn delivery(threads: usize, size: usize) -> Result<Times> {
+fn delivery(store: Opener, follower: Follower, size: usize, samples: usize) -> Result<Times> {
     let runtime = runtime()?;
-    let (store, run, last) = runtime.block_on(log(size))?;
+    let store = runtime.block_on(store.open())?;
+    let (run, last) = runtime.block_on(log(&store, size))?;
     let (send, receive) = mpsc::channel::<Instant>(1);
-    let follower = follow(Arc::clone(&store), run, last, send);
-    if threads == 1 {
-        runtime.spawn(follower);
-        return runtime.block_on(publish(store, run, receive));
+    let followed = follow(Arc::clone(&store), run, last, send);
+    if follower == Follower::SameThread {
+        runtime.spawn(followed);
+        return runtime.block_on(publish(store, run, receive, samples));
     }
     let other = self::runtime()?;
-    let follower = std::thread::spawn(move || other.block_on(follower));
-    let times = runtime.block_on(publish(store, run, receive))?;
+    let follower = std::thread::spawn(move || other.block_on(followed));
+    let times = runtime.block_on(publish(store, run, receive, samples))?;
     // That the store has closed ends the follower.
     let _closed = follower.join();
     Ok(times)
@@ -120,12 +166,13 @@ fn runtime() -> Result<Runtime> {
 }
 
 async fn publish(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     run: RunId,
     mut receive: mpsc::Receiver<Instant>,
+    samples: usize,
 ) -> Result<Times> {
-    let mut times = Vec::with_capacity(SAMPLES);
-    for _ in 0..SAMPLES {
+    let mut times = Vec::with_capacity(samples);
+    for _ in 0..samples {
         let begin = Instant::now();
         store.append(run, vec![event()]).await?;
         let seen = receive.recv().await.context("the follower has gone")?;
@@ -138,7 +185,7 @@ async fn publish(
 }
 
 async fn follow(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     run: RunId,
     mut after: u64,
     seen: mpsc::Sender<Instant>,

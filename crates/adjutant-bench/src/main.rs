@@ -8,6 +8,7 @@ mod bench;
 mod report;
 
 mod disk;
+mod group;
 
 mod claims;
 mod events;
@@ -21,7 +22,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 
-use crate::bench::Bench;
+use crate::{bench::Bench, report::Machine};
 
 /// Measures Adjutant beside what the machine allows.
 #[derive(Debug, Parser)]
@@ -30,7 +31,7 @@ struct Args {
     /// Time for each row.
     #[arg(long, value_name = "N")]
     seconds: Option<f64>,
-    /// One second for each row, and ten thousand runs where there would be a million.
+    /// One second for each row, and fewer runs where there would be a million.
     #[arg(long)]
     quick: bool,
     /// Only rows with this in their names, and the yardsticks they need.
@@ -67,6 +68,10 @@ async fn main() -> Result<()> {
     let time = Duration::try_from_secs_f64(seconds)?;
     let print = args.output == Output::Table;
     let mut bench = Bench::new(time, args.quick, args.only, args.dir, print)?;
+    let machine = Machine::now();
+    if print {
+        print_line(&format!("before: {machine}"));
+    }
     tokio::select! {
         result = Box::pin(measure(&mut bench)) => result?,
         // Returning removes the temporary directories.
@@ -75,8 +80,13 @@ async fn main() -> Result<()> {
     if bench.rows().is_empty() {
         bail!("no row has such a name");
     }
-    if !print {
-        print_line(&serde_json::to_string_pretty(bench.rows())?);
+    if print {
+        print_line(&format!("after: {}", Machine::now()));
+        print_line("docs/guide/performance.md says how each figure is made");
+    } else {
+        let report =
+            serde_json::json!({ "before": machine, "after": Machine::now(), "rows": bench.rows() });
+        print_line(&serde_json::to_string_pretty(&report)?);
     }
     Ok(())
 }
@@ -89,5 +99,5 @@ async fn measure(bench: &mut Bench) -> Result<()> {
     events::measure(bench).await?;
     replay::measure(bench).await?;
     rss::measure(bench).await?;
-    start::measure(bench)
+    start::measure(bench).await
 }

@@ -1,6 +1,6 @@
 //! The table: figures beside yardsticks and aims.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -144,6 +144,34 @@ fn grouped(value: f64) -> String {
     text
 }
 
+/// How busy the machine is: others' work makes figures worse.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Machine {
+    processors: usize,
+    /// Threads that were running or ready in the last minute, where the system tells.
+    load: Option<f64>,
+}
+
+impl Machine {
+    pub fn now() -> Self {
+        let load = std::fs::read_to_string("/proc/loadavg").ok();
+        Self {
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            load: load.and_then(|text| text.split_whitespace().next()?.parse().ok()),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} processors", self.processors)?;
+        match self.load {
+            Some(load) => write!(f, ", load {load:.1}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Times that were measured one by one.
 #[derive(Debug, Default)]
 pub struct Times(Vec<Duration>);
@@ -152,10 +180,6 @@ impl Times {
     pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Self(times)
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// In microseconds; 50 is the median, 0 the best.

@@ -10,15 +10,14 @@ use std::{
 use adjutant_core::{AgentFn, AgentRegistry, Clock, RunResult, SystemClock, WorkerId};
 use adjutant_executor::{AgentRunner, RunnerConfig};
 use adjutant_queue::{Disposition, Wait, WakeOn};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
-use adjutant_store::{Commit, Store};
+use adjutant_store::Commit;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bench::{Bench, Engine},
+    bench::{self, Bench, Engine},
     claims,
     report::Row,
 };
@@ -96,7 +95,7 @@ async fn child(args: &[&std::ffi::OsStr]) -> Result<String> {
 }
 
 async fn idle(path: &Path) -> Result<u64> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::at(path)).await?);
+    let store = bench::open(path).await?;
     let agents = AgentRegistry::new().with(AgentFn::new("noop", |_| async {
         Ok(RunResult::output("done"))
     }));
@@ -121,7 +120,7 @@ async fn idle(path: &Path) -> Result<u64> {
 }
 
 async fn fill_waiting(path: &Path, runs: usize) -> Result<()> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::at(path)).await?);
+    let store = bench::open(path).await?;
     let due = SystemClock.now() + FAR;
     let worker = WorkerId::new();
     let mut left = runs;
