@@ -96,6 +96,7 @@ const QUEUE: &str = "adjutant-queue";
 const STATE: &str = "adjutant-state";
 const EVENTS: &str = "adjutant-events";
 const STORE: &str = "adjutant-store";
+const ENGINE: &str = "adjutant-engine";
 const EXECUTOR: &str = "adjutant-executor";
 
 pub const TABLE: &[Row] = &[
@@ -149,9 +150,27 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         4,
+        ENGINE,
+        "what engines over a database share: grouped commits, a batch's working set, waiting",
+        &[CORE, QUEUE, STATE, EVENTS, STORE],
+    ),
+    row(
+        5,
         "adjutant-sqlite",
         "the embedded engine: the store in one SQLite file",
-        &[CORE, QUEUE, STATE, EVENTS, STORE],
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
+    ),
+    row(
+        5,
+        "adjutant-postgres",
+        "the store on PostgreSQL, for many processes on many machines",
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
+    ),
+    row(
+        5,
+        "adjutant-redis",
+        "the store on Redis: standalone, Sentinel or Cluster",
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
     ),
     row(
         4,
@@ -171,6 +190,11 @@ pub const TABLE: &[Row] = &[
         "adjutant-testkit",
         "virtual time, fault injection and simulation for tests",
         Allowed::Only(&[CORE, QUEUE, STATE, EVENTS, STORE, EXECUTOR]),
+    ),
+    dev(
+        "adjutant-servers",
+        "private database servers for tests and measurements",
+        Allowed::Only(&[]),
     ),
     dev("adjutant-bench", "measurements", Allowed::Anything),
     dev("xtask", "automation of this repository", Allowed::Only(&[])),

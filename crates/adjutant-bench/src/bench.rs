@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::SqliteConfig;
 use adjutant_store::{MemoryConfig, MemoryStore, Store};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -167,7 +167,9 @@ impl Opener {
 
 /// The SQLite store in this file, with its defaults: every write is synced.
 pub async fn open(path: &Path) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(SqliteStore::open(SqliteConfig::at(path)).await?))
+    Ok(Arc::new(
+        adjutant_sqlite::open(SqliteConfig::at(path)).await?,
+    ))
 }
 
 /// Counts what is done in a measured time, after a warm-up that is not counted.

@@ -17,13 +17,13 @@ use adjutant_core::{RunInput, RunResult, RunState, WorkerId};
 use adjutant_queue::{
     AgentFilter, ClaimRequest, Disposition, NewRun, RunFilter, RunLookup, RunQueue,
 };
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::{EngineStore, SqliteConfig};
 use adjutant_store::{Commit, Store};
 
 /// Runs submitted in one call while filling up.
 const CHUNK: usize = 2000;
 
-async fn claim(store: &SqliteStore, agents: AgentFilter) -> Duration {
+async fn claim(store: &EngineStore, agents: AgentFilter) -> Duration {
     let began = Instant::now();
     let request = ClaimRequest {
         worker: WorkerId::new(),
@@ -67,7 +67,7 @@ async fn main() {
     }
     let directory = tempfile::tempdir_in(base).unwrap();
     let config = SqliteConfig::at(directory.path().join("store.db"));
-    let store = SqliteStore::open(config).await.unwrap();
+    let store = adjutant_sqlite::open(config).await.unwrap();
     let mut pending = 0;
     for size in sizes {
         let began = Instant::now();

@@ -21,7 +21,7 @@ use std::{
 
 use adjutant_core::{Json, RunInput, RunResult, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, NewRun, RunQueue};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::SqliteConfig;
 use adjutant_store::{Commit, Op, Store};
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
@@ -64,7 +64,7 @@ async fn runs(
     time: Duration,
 ) -> (f64, Vec<Duration>, f64, f64, f64) {
     let path = directory.join(format!("runs-{workers}.db"));
-    let store = SqliteStore::open(SqliteConfig::at(path)).await.unwrap();
+    let store = adjutant_sqlite::open(SqliteConfig::at(path)).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let before = store.writer_stats();
     let cpu = cpu_seconds();
@@ -128,7 +128,7 @@ async fn runs(
     times.sort_unstable();
     let count = u32::try_from(times.len()).unwrap();
     let commits = f64::from(u32::try_from(after.commits - before.commits).unwrap());
-    let statements = f64::from(u32::try_from(after.statements - before.statements).unwrap());
+    let statements = f64::from(u32::try_from(after.calls - before.calls).unwrap());
     (
         f64::from(count) / elapsed,
         times,

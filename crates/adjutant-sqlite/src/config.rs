@@ -32,7 +32,7 @@ impl Synchronous {
     }
 }
 
-/// How a [`SqliteStore`](crate::SqliteStore) is set up.
+/// How a store is set up.
 #[derive(Debug, Clone)]
 pub struct SqliteConfig {
     /// The database file; SQLite keeps `-wal` and `-shm` files beside it.

@@ -2,14 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use adjutant_core::{Error, Result};
+use adjutant_engine::{Counters, Failure, again};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteRow},
@@ -18,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     config::SqliteConfig,
-    error::{again, from_sqlx, is_busy},
+    error::{from_sqlx, is_busy},
     sql::Args,
 };
 
@@ -39,19 +37,11 @@ const STATEMENTS: usize = 400;
 /// Pause before another try at a file that somebody else is just setting up.
 const OPEN_RETRY: Duration = Duration::from_millis(5);
 
-/// What the writer has done so far. For tests and measurements.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub statements: AtomicU64,
-    pub commits: AtomicU64,
-    pub requests: AtomicU64,
-}
-
 pub(crate) struct Db {
     conn: SqliteConnection,
     path: PathBuf,
     pub counters: Arc<Counters>,
-    failed: Option<Error>,
+    failed: Option<Failure>,
 }
 
 impl Db {
@@ -105,7 +95,7 @@ impl Db {
 
     /// Runs statements that return nothing.
     pub(crate) async fn run(&mut self, sql: Arc<str>, args: Args) -> Result<()> {
-        self.counters.statements.fetch_add(1, Relaxed);
+        self.counters.call();
         let query = sqlx::query_with(AssertSqlSafe(sql), args.into_inner());
         match self.conn.execute(query).await {
             Ok(_) => Ok(()),
@@ -115,7 +105,7 @@ impl Db {
 
     /// Runs statements and collects their rows.
     pub(crate) async fn rows(&mut self, sql: Arc<str>, args: Args) -> Result<Vec<SqliteRow>> {
-        self.counters.statements.fetch_add(1, Relaxed);
+        self.counters.call();
         let query = sqlx::query_with(AssertSqlSafe(sql), args.into_inner());
         match self.conn.fetch_all(query).await {
             Ok(rows) => Ok(rows),
@@ -125,7 +115,7 @@ impl Db {
 
     /// Runs one text without keeping it prepared.
     pub(crate) async fn run_once(&mut self, sql: &'static str) -> Result<()> {
-        self.counters.statements.fetch_add(1, Relaxed);
+        self.counters.call();
         match self.conn.execute(sql).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.fail(error, "write to the store")),
@@ -141,14 +131,19 @@ impl Db {
     }
 
     fn fail(&mut self, error: sqlx::Error, action: &'static str) -> Error {
-        let error = from_sqlx(error, action, &self.path);
-        self.failed.get_or_insert_with(|| again(&error));
-        error
+        let told = from_sqlx(error, action, &self.path);
+        self.failed
+            .get_or_insert_with(|| Failure::Broken(again(&told)));
+        told
     }
 
-    /// The first failure since the last call.
-    pub(crate) fn take_failure(&mut self) -> Option<Error> {
-        self.failed.take()
+    /// The first failure since it was last forgotten.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failed.as_ref()
+    }
+
+    pub(crate) fn forget_failure(&mut self) {
+        self.failed = None;
     }
 
     pub(crate) async fn close(self) {

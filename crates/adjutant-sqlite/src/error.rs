@@ -60,37 +60,6 @@ pub(crate) fn corrupt(path: &Path, problem: impl std::fmt::Display) -> Error {
     }
 }
 
-/// The same error for one more of those whose requests shared a transaction.
-pub(crate) fn again(error: &Error) -> Error {
-    match error {
-        Error::StorageFull { location } => Error::StorageFull {
-            location: location.clone(),
-        },
-        Error::ReadOnly { location } => Error::ReadOnly {
-            location: location.clone(),
-        },
-        Error::Corrupt { location, problem } => Error::Corrupt {
-            location: location.clone(),
-            problem: problem.clone(),
-        },
-        Error::Closed => Error::Closed,
-        Error::Backend {
-            action,
-            transient,
-            source,
-        } => Error::Backend {
-            action,
-            transient: *transient,
-            source: source.to_string().into(),
-        },
-        other => Error::Backend {
-            action: "write a group of changes",
-            transient: false,
-            source: other.to_string().into(),
-        },
-    }
-}
-
 /// Whether somebody else holds the lock that was asked for.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     result_code(error).is_some_and(|code| matches!(code & 0xff, code::BUSY | code::LOCKED))

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use adjutant_core::{
-    Error, Event, EventType, Fingerprint, Outcome, Result, RunId, RunResult, RunState, StepKind,
-    StepOutcome, StepRecord, Timestamp, Visibility,
+    Event, EventType, Fingerprint, Result, RunId, StepKind, StepOutcome, StepRecord, Timestamp,
+    Visibility,
 };
-use serde::Deserialize;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
@@ -14,40 +13,6 @@ use crate::{
     record::{count, get, json, small},
     sql::Args,
 };
-
-/// The outcome without what the run's state says already: a result, an error, a reason or seconds.
-pub(crate) fn outcome_text(outcome: &Outcome) -> Result<String> {
-    let text = match outcome {
-        Outcome::Succeeded(result) => serde_json::to_string(result),
-        Outcome::Failed { error } => serde_json::to_string(error),
-        Outcome::Cancelled { reason } => serde_json::to_string(reason),
-        Outcome::TimedOut { timeout_seconds } => serde_json::to_string(timeout_seconds),
-    };
-    text.map_err(|error| Error::Invalid {
-        field: "outcome",
-        problem: error.to_string(),
-    })
-}
-
-/// The way back from [`outcome_text`].
-pub(crate) fn outcome(state: RunState, text: &str, path: &Path) -> Result<Option<Outcome>> {
-    fn read<'a, T: Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T> {
-        serde_json::from_str(text).map_err(|error| corrupt(path, error))
-    }
-    Ok(match state {
-        RunState::Succeeded => Some(Outcome::Succeeded(read::<RunResult>(text, path)?)),
-        RunState::Failed => Some(Outcome::Failed {
-            error: read(text, path)?,
-        }),
-        RunState::Cancelled => Some(Outcome::Cancelled {
-            reason: read(text, path)?,
-        }),
-        RunState::TimedOut => Some(Outcome::TimedOut {
-            timeout_seconds: read(text, path)?,
-        }),
-        _ => None,
-    })
-}
 
 /// The columns of `steps` after the run, in the order of the functions below.
 pub(crate) const STEP_COLUMNS: &str =

@@ -6,7 +6,7 @@ use adjutant_core::{Error, Result};
 use adjutant_store::CheckReport;
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::{SqliteStore, db::Db, error::from_sqlx, record};
+use crate::{SqliteConfig, db::Db, error::from_sqlx, reader::Readers, record};
 
 /// Each finds the first run that contradicts itself, as text.
 const CHECKS: [(&str, &str); 5] = [
@@ -44,8 +44,8 @@ const CHECKS: [(&str, &str); 5] = [
     ),
 ];
 
-pub(crate) async fn check(store: &SqliteStore) -> Result<CheckReport> {
-    let mut reader = store.inner.readers.get().await?;
+pub(crate) async fn check(readers: &Readers) -> Result<CheckReport> {
+    let mut reader = readers.get().await?;
     let db = reader.db()?;
     let sound = first_text(db, "pragma integrity_check(1)").await?;
     let mut checks = vec![("file".to_owned(), sound.filter(|text| text != "ok"))];
@@ -62,7 +62,7 @@ async fn first_text(db: &mut Db, query: &'static str) -> Result<Option<String>> 
     row.map(|row| record::get(&row, 0, &path)).transpose()
 }
 
-pub(crate) async fn backup(store: &SqliteStore, to: &Path) -> Result<()> {
+pub(crate) async fn backup(config: &SqliteConfig, to: &Path) -> Result<()> {
     let invalid = |problem: String| Error::Invalid {
         field: "backup",
         problem,
@@ -74,7 +74,6 @@ pub(crate) async fn backup(store: &SqliteStore, to: &Path) -> Result<()> {
         return Err(invalid("the file's name must be UTF-8".to_owned()));
     };
     // A connection of its own: a copy takes long, and readers are few.
-    let config = &store.inner.config;
     let mut db = Db::reader(config).await?;
     let text = format!("vacuum into '{}'", name.replace('\'', "''"));
     let copied = db.raw().execute(AssertSqlSafe(text)).await;

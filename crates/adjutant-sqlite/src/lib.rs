@@ -7,10 +7,10 @@
 //! ```no_run
 //! use adjutant_core::RunInput;
 //! use adjutant_queue::{NewRun, RunQueue};
-//! use adjutant_sqlite::{SqliteConfig, SqliteStore};
+//! use adjutant_sqlite::SqliteConfig;
 //!
 //! # async fn example() -> adjutant_core::Result<()> {
-//! let store = SqliteStore::open(SqliteConfig::at("runs.db")).await?;
+//! let store = adjutant_sqlite::open(SqliteConfig::at("runs.db")).await?;
 //! store.submit(vec![NewRun::new("greeter", &RunInput::text("hello"))?]).await?;
 //! # Ok(())
 //! # }
@@ -21,41 +21,24 @@ mod error;
 
 mod schema;
 
-mod history;
+mod history; // how things are stored
 mod record;
 
 mod db;
 mod sql;
 
+mod reads;
 mod writes;
 
-mod slot;
-
-mod batch;
-mod undo;
-
-mod apply;
-mod claim;
-mod effects;
-mod finish;
-mod journal;
-
-mod request;
-mod round;
-mod writer;
-
-mod wake;
-
 mod reader;
-mod reads;
-
-mod queue;
-mod state;
-mod store;
+mod storage;
 
 mod inspect;
+mod store;
+
+pub use adjutant_engine::{EngineStore, WriterStats};
 
 pub use crate::{
     config::{SqliteConfig, Synchronous},
-    store::{SqliteStore, WriterStats},
+    store::open,
 };

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use adjutant_core::{Error, Event, Outcome, Result, RunId, RunState, Timestamp};
+use adjutant_engine::{class, state_of_class};
 use adjutant_queue::{QueueStats, RunFilter, RunRecord, RunView};
 use sqlx::{QueryBuilder, sqlite::SqliteRow};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,7 +15,6 @@ use crate::{
     config::SqliteConfig,
     db::Db,
     error::{corrupt, from_sqlx},
-    finish::{BLOCKED_CLASS, READY_CLASS, state_of},
     history,
     record::{self, COLUMNS},
     sql::Args,
@@ -114,8 +114,8 @@ impl Readers {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Some(mut db) = self.db.take()
-            && db.take_failure().is_none()
+        if let Some(db) = self.db.take()
+            && db.failure().is_none()
             && !self.readers.closed.load(SeqCst)
         {
             self.readers.idle().push(db);
@@ -181,10 +181,10 @@ impl Reader<'_> {
             let runs = u64::try_from(record::get::<i64>(&row, 1, db.path())?)
                 .map_err(|_| corrupt(db.path(), "a negative count of runs"))?;
             match class {
-                READY_CLASS => stats.ready = runs,
-                BLOCKED_CLASS => stats.blocked = runs,
+                class::READY => stats.ready = runs,
+                class::BLOCKED => stats.blocked = runs,
                 class => {
-                    if let Some(state) = state_of(class).filter(|_| runs > 0) {
+                    if let Some(state) = state_of_class(class).filter(|_| runs > 0) {
                         stats.by_state.insert(state, runs);
                     }
                 }
@@ -257,7 +257,9 @@ fn view(row: &SqliteRow, db: &Db) -> Result<RunView> {
     let run = record::run(row, path)?;
     let outcome: Option<&str> = record::get(row, PAYLOAD_COLUMN + 2, path)?;
     let outcome: Option<Outcome> = match outcome {
-        Some(text) => history::outcome(run.state, text, path)?,
+        Some(text) => {
+            adjutant_engine::outcome(run.state, text).map_err(|error| corrupt(path, error))?
+        }
         None => None,
     };
     Ok(RunView {

@@ -2,16 +2,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use adjutant_core::{IdMap, Result, RunId, Timestamp};
+use adjutant_core::{Result, RunId, Timestamp};
 use adjutant_queue::{Payload, Signal};
 use adjutant_state::{Checkpoint, History};
 
 use crate::{
-    batch::id_args,
     db::Db,
     history::{self, STEP_COLUMNS},
     record,
-    sql::{self, Args, Texts, WIDEST, width_for},
+    sql::{self, Args, Texts, WIDEST, id_args, width_for},
 };
 
 static SIGNALS: Texts = LazyLock::new(|| {
@@ -32,8 +31,8 @@ static CHECKPOINTS: LazyLock<Arc<str>> = LazyLock::new(|| {
 });
 
 /// The signals that nobody has taken, by run, in order of arrival.
-pub(crate) async fn signals(db: &mut Db, runs: &[RunId]) -> Result<IdMap<RunId, Vec<Signal>>> {
-    let mut found: IdMap<RunId, Vec<Signal>> = IdMap::default();
+pub(crate) async fn signals(db: &mut Db, runs: &[RunId]) -> Result<Vec<(RunId, Signal)>> {
+    let mut found = Vec::new();
     for chunk in runs.chunks(WIDEST) {
         let width = width_for(chunk.len());
         let rows = db
@@ -47,18 +46,15 @@ pub(crate) async fn signals(db: &mut Db, runs: &[RunId]) -> Result<IdMap<RunId, 
                 payload: record::json(&row, 3, path)?,
                 received_at: Timestamp::from_micros(record::get(&row, 4, path)?),
             };
-            found
-                .entry(record::run_id(&row, 0, path)?)
-                .or_default()
-                .push(signal);
+            found.push((record::run_id(&row, 0, path)?, signal));
         }
     }
     Ok(found)
 }
 
 /// What runs were given.
-pub(crate) async fn payloads(db: &mut Db, runs: &[RunId]) -> Result<IdMap<RunId, Payload>> {
-    let mut found = IdMap::default();
+pub(crate) async fn payloads(db: &mut Db, runs: &[RunId]) -> Result<Vec<(RunId, Payload)>> {
+    let mut found = Vec::new();
     for chunk in runs.chunks(WIDEST) {
         let width = width_for(chunk.len());
         for row in db
@@ -66,10 +62,8 @@ pub(crate) async fn payloads(db: &mut Db, runs: &[RunId]) -> Result<IdMap<RunId,
             .await?
         {
             let path = db.path();
-            found.insert(
-                record::run_id(&row, 0, path)?,
-                record::payload(&row, 1, path)?,
-            );
+            let run = record::run_id(&row, 0, path)?;
+            found.push((run, record::payload(&row, 1, path)?));
         }
     }
     Ok(found)

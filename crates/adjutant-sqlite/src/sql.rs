@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use adjutant_core::RunId;
 use sqlx::{Arguments, sqlite::SqliteArguments};
 
 /// How many rows a statement takes. Unused rows are bound to null and left out by the statement itself.
@@ -103,4 +104,14 @@ impl Args {
         // Numbers, text and bytes always encode.
         let _encoded = self.0.add(value);
     }
+}
+
+/// Ids to bind, with nulls up to the width.
+pub(crate) fn id_args(ids: &[RunId], width: usize) -> Args {
+    let mut args = Args::default();
+    for id in ids {
+        args.blob(id.as_bytes());
+    }
+    args.nulls(WIDTHS[width] - ids.len());
+    args
 }

@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use adjutant_core::{Json, NewEvent, Result, RunId, StepRecord, Timestamp};
-use adjutant_queue::{Payload, RunRecord, Signal};
+use adjutant_core::{Result, RunId};
+use adjutant_engine::Changes;
+use adjutant_queue::RunRecord;
 
 use crate::{
     db::Db,
@@ -21,71 +22,6 @@ const JOINED_TEXTS: usize = 64;
 /// A batch with more rows of a kind is written one statement after another: then there are few batches,
 /// and what is done per statement does not matter.
 const JOINED_ROWS: usize = 2 * WIDEST;
-
-/// Rows of the tables that are only ever added to within a batch, so that undoing is cutting off.
-#[derive(Default)]
-pub(crate) struct Added {
-    pub payloads: Vec<(RunId, Payload)>,
-    pub outcomes: Vec<(RunId, String)>,
-    pub checkpoints: Vec<(RunId, u64, Json, Timestamp)>,
-    /// Checkpoints up to this number are dropped.
-    pub dropped: Vec<(RunId, u64)>,
-    pub events: Vec<(RunId, u64, NewEvent, Timestamp)>,
-    pub signals: Vec<(RunId, Signal)>,
-    /// Signals taken out of the mailbox.
-    pub taken: Vec<(RunId, u64)>,
-}
-
-/// Lengths of [`Added`] to cut back to.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Mark([usize; 7]);
-
-impl Added {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark([
-            self.payloads.len(),
-            self.outcomes.len(),
-            self.checkpoints.len(),
-            self.dropped.len(),
-            self.events.len(),
-            self.signals.len(),
-            self.taken.len(),
-        ])
-    }
-
-    pub(crate) fn cut(&mut self, mark: Mark) {
-        let Mark(
-            [
-                payloads,
-                outcomes,
-                checkpoints,
-                dropped,
-                events,
-                signals,
-                taken,
-            ],
-        ) = mark;
-        self.payloads.truncate(payloads);
-        self.outcomes.truncate(outcomes);
-        self.checkpoints.truncate(checkpoints);
-        self.dropped.truncate(dropped);
-        self.events.truncate(events);
-        self.signals.truncate(signals);
-        self.taken.truncate(taken);
-    }
-}
-
-/// Everything that a batch writes.
-#[derive(Default)]
-pub(crate) struct Rows<'a> {
-    pub new_runs: Vec<&'a RunRecord>,
-    pub changed_runs: Vec<&'a RunRecord>,
-    pub counted_runs: Vec<&'a RunRecord>,
-    pub steps: Vec<(RunId, u64, &'a StepRecord)>,
-    pub fanouts: Vec<(RunId, &'a str, adjutant_queue::Group)>,
-    /// Changes of the numbers in `counts`.
-    pub counts: Vec<(i64, i64)>,
-}
 
 /// One statement: of which table, and how wide.
 type Piece = (usize, usize);
@@ -230,27 +166,36 @@ impl Flush {
     }
 
     /// Adds everything that a batch writes.
-    pub(crate) fn add(&mut self, rows: &Rows<'_>, added: &Added) {
+    pub(crate) fn add(&mut self, changes: &Changes<'_>) {
+        let added = changes.added;
+        let (mut new, mut changed, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+        for run in &changes.runs {
+            match (run.before, run.counts_only) {
+                (None, _) => new.push(run.record),
+                (Some(_), true) => counted.push(run.record),
+                (Some(_), false) => changed.push(run.record),
+            }
+        }
         let sizes = [
-            rows.new_runs.len(),
-            rows.counted_runs.len(),
+            new.len(),
+            counted.len(),
             added.payloads.len(),
             added.outcomes.len(),
-            rows.steps.len(),
+            changes.steps.len(),
             added.checkpoints.len(),
         ];
         let most = sizes.into_iter().max().unwrap_or(0);
-        let events = added.events.len().max(rows.changed_runs.len());
+        let events = added.events.len().max(changed.len());
         self.joined = most.max(events) <= JOINED_ROWS;
         self.least = width_for(most.max(1)).min(WIDTHS.len() - 2);
-        self.table(0, CHANGING.len() + 8, &rows.new_runs, |run, args| {
+        self.table(0, CHANGING.len() + 8, &new, |run: &&RunRecord, args| {
             record::bind_run(run, args);
         });
-        self.table(1, CHANGING.len() + 1, &rows.changed_runs, |run, args| {
+        self.table(1, CHANGING.len() + 1, &changed, |run: &&RunRecord, args| {
             args.blob(run.id.as_bytes());
             record::bind_changing(run, args);
         });
-        self.table(2, COUNTING.len() + 1, &rows.counted_runs, |run, args| {
+        self.table(2, COUNTING.len() + 1, &counted, |run: &&RunRecord, args| {
             args.blob(run.id.as_bytes());
             record::bind_counts(run, args);
         });
@@ -265,7 +210,7 @@ impl Flush {
             args.blob(run.as_bytes());
             args.text(body);
         });
-        self.table(5, 10, &rows.steps, |(run, ordinal, step), args| {
+        self.table(5, 10, &changes.steps, |(run, ordinal, step), args| {
             args.blob(run.as_bytes());
             history::bind_step(step, *ordinal, args);
         });
@@ -301,13 +246,13 @@ impl Flush {
             args.int(signal.received_at.as_micros());
         });
         self.table(10, 2, &added.taken, pair);
-        self.table(11, 4, &rows.fanouts, |(run, key, group), args| {
+        self.table(11, 4, &changes.fanouts, |(run, key, group), args| {
             args.blob(run.as_bytes());
             args.text(key);
             args.count(group.open);
             args.count(group.failed);
         });
-        self.table(12, 2, &rows.counts, |(class, change), args| {
+        self.table(12, 2, &changes.counts(), |(class, change), args| {
             args.int(*class);
             args.int(*change);
         });

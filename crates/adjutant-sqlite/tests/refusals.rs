@@ -10,7 +10,7 @@ use std::{
 
 use adjutant_core::{Error, Json, RetryAdvice, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, Command, NewRun, RunLookup, RunQueue};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::{EngineStore, SqliteConfig};
 use adjutant_store::Store;
 use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
 
@@ -18,8 +18,8 @@ fn run(bytes: usize) -> NewRun {
     NewRun::with_json("a", Json::from("x".repeat(bytes).as_str()))
 }
 
-async fn open(path: &Path) -> Result<SqliteStore, Error> {
-    SqliteStore::open(SqliteConfig::at(path)).await
+async fn open(path: &Path) -> Result<EngineStore, Error> {
+    adjutant_sqlite::open(SqliteConfig::at(path)).await
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_missing_file_is_made_only_if_wanted() {
         create_if_missing: false,
         ..SqliteConfig::at(directory.path().join("store.db"))
     };
-    assert!(SqliteStore::open(config.clone()).await.is_err());
+    assert!(adjutant_sqlite::open(config.clone()).await.is_err());
     assert!(!config.path.exists());
 }
 
@@ -200,7 +200,7 @@ impl Drop for SmallDisk {
 }
 
 /// Submits until it is refused, and says how often it went well.
-async fn fill(store: &SqliteStore) -> (u64, Error) {
+async fn fill(store: &EngineStore) -> (u64, Error) {
     let mut accepted = 0;
     loop {
         match store.submit(vec![run(20_000)]).await {
@@ -212,7 +212,7 @@ async fn fill(store: &SqliteStore) -> (u64, Error) {
 }
 
 async fn check_full(config: SqliteConfig) {
-    let store = SqliteStore::open(config.clone()).await.unwrap();
+    let store = adjutant_sqlite::open(config.clone()).await.unwrap();
     let (accepted, error) = fill(&store).await;
     assert!(matches!(error, Error::StorageFull { .. }), "{error:?}");
     assert!(matches!(error.retry(), RetryAdvice::After(_)));

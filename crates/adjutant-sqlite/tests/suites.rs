@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use adjutant_sqlite::{SqliteConfig, SqliteStore, Synchronous};
+use adjutant_sqlite::{SqliteConfig, Synchronous};
 use adjutant_store::{
     MemoryConfig, MemoryStore,
     conformance::{Fixture, ManualClock, model},
@@ -20,7 +20,7 @@ async fn fresh() -> Fixture {
         ..SqliteConfig::at(keep.path().join("store.db"))
     };
     Fixture {
-        engine: Arc::new(SqliteStore::open(config).await.unwrap()),
+        engine: Arc::new(adjutant_sqlite::open(config).await.unwrap()),
         clock,
         keep: Box::new(keep),
     }

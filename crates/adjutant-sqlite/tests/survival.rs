@@ -17,7 +17,7 @@ use std::{
 use adjutant_core::{Json, RunId, RunInput, RunResult, RunState, WorkerId};
 use adjutant_events::EventBus;
 use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, NewRun, RunLookup, RunQueue};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::{EngineStore, SqliteConfig};
 use adjutant_store::{Commit, Op, Store};
 
 /// Names the file to a child process of these tests.
@@ -37,12 +37,12 @@ fn claim(wait: Duration) -> ClaimRequest {
     }
 }
 
-async fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(SqliteConfig::at(path)).await.unwrap()
+async fn open(path: &Path) -> EngineStore {
+    adjutant_sqlite::open(SqliteConfig::at(path)).await.unwrap()
 }
 
 /// Does whole runs and tells of each thing that was acknowledged.
-async fn work(store: &SqliteStore) {
+async fn work(store: &EngineStore) {
     loop {
         let id = store.submit(vec![run()]).await.unwrap()[0].run;
         println!("submitted {id}");
@@ -189,7 +189,7 @@ async fn two_handles_lease_no_run_twice() {
     let file = directory.path().join("store.db");
     let (one, other) = tokio::join!(open(&file), open(&file));
     one.submit((0..200).map(|_| run()).collect()).await.unwrap();
-    let take_all = |store: SqliteStore| async move {
+    let take_all = |store: EngineStore| async move {
         let mut taken = Vec::new();
         while let Some(claimed) = store.claim(claim(Duration::ZERO)).await.unwrap().pop() {
             taken.push(claimed.lease.run);
@@ -218,7 +218,7 @@ async fn many_openers_of_a_new_file_all_succeed() {
     let openers: Vec<_> = (0..8)
         .map(|_| {
             let file = file.clone();
-            tokio::spawn(async move { SqliteStore::open(SqliteConfig::at(file)).await })
+            tokio::spawn(async move { adjutant_sqlite::open(SqliteConfig::at(file)).await })
         })
         .collect();
     for opener in openers {

@@ -91,7 +91,7 @@ fn invalid(problem: String) -> Error {
 
 #[cfg(feature = "sqlite")]
 async fn sqlite(rest: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
-    use adjutant_sqlite::{SqliteConfig, SqliteStore};
+    use adjutant_sqlite::SqliteConfig;
 
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -109,7 +109,7 @@ async fn sqlite(rest: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
         Synchronous::Normal => adjutant_sqlite::Synchronous::Normal,
         Synchronous::Off => adjutant_sqlite::Synchronous::Off,
     };
-    Ok(Arc::new(SqliteStore::open(config).await?))
+    Ok(Arc::new(adjutant_sqlite::open(config).await?))
 }
 
 #[cfg(feature = "sqlite")]

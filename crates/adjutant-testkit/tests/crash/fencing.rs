@@ -10,7 +10,7 @@ use adjutant_queue::{
     AgentFilter, Beat, ClaimRequest, Command, Disposition, Lease, ParentLink, RunLookup, RunQueue,
     Wait, WakeOn,
 };
-use adjutant_sqlite::SqliteStore;
+use adjutant_sqlite::EngineStore;
 use adjutant_state::{StateStore, StateWrite};
 use adjutant_store::{Commit, Op, Store};
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::{
     site::{Site, until},
 };
 
-async fn claim(store: &SqliteStore, lease_ttl: Duration) -> Lease {
+async fn claim(store: &EngineStore, lease_ttl: Duration) -> Lease {
     let request = ClaimRequest {
         worker: WorkerId::new(),
         capacity: 1,

@@ -12,7 +12,7 @@ use std::{
 
 use adjutant_core::{RetryPolicy, RunId, RunInput, RunState};
 use adjutant_queue::{Command, NewRun, RunFilter, RunLookup, RunQueue, RunView, WakeOn};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::{EngineStore, SqliteConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Site {
     dir: TempDir,
-    pub store: SqliteStore,
+    pub store: EngineStore,
     spawned: AtomicU64,
 }
 
@@ -45,7 +45,7 @@ impl Site {
             ..SqliteConfig::at(dir.path().join("runs.db"))
         };
         Self {
-            store: SqliteStore::open(config).await.unwrap(),
+            store: adjutant_sqlite::open(config).await.unwrap(),
             dir,
             spawned: AtomicU64::new(0),
         }

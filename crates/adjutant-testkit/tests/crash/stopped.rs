@@ -57,7 +57,7 @@ async fn stop_outside_a_transaction(site: &Site, worker: &Worker, run: &adjutant
         busy_timeout: Duration::from_millis(50),
         ..SqliteConfig::at(site.file("runs.db"))
     };
-    let probe = adjutant_sqlite::SqliteStore::open(probe).await.unwrap();
+    let probe = adjutant_sqlite::open(probe).await.unwrap();
     loop {
         worker.stop();
         if probe.submit(vec![run.clone()]).await.is_ok() {

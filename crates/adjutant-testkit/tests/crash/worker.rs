@@ -3,7 +3,7 @@
 use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use adjutant_executor::{AgentRunner, RunnerConfig};
-use adjutant_sqlite::{SqliteConfig, SqliteStore};
+use adjutant_sqlite::SqliteConfig;
 use adjutant_testkit::{FaultPlan, FaultStore, Moment};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ async fn work(orders: Orders) {
         let _read = std::io::stdin().read(&mut [0]);
         ended.cancel();
     });
-    let sqlite = SqliteStore::open(SqliteConfig::at(&orders.db))
+    let sqlite = adjutant_sqlite::open(SqliteConfig::at(&orders.db))
         .await
         .unwrap();
     let plan = FaultPlan {

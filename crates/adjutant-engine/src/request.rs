@@ -9,18 +9,12 @@ use adjutant_queue::{
 };
 use adjutant_state::StateWrite;
 use adjutant_store::{Commit, Committed, Op};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::error::again;
-
-/// Where an answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+use crate::reply::{Reply, again};
 
 /// A run on its way in, made by the caller so that the writer need not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub record: RunRecord,
     pub payload: Payload,
@@ -86,17 +80,17 @@ impl Entry {
 }
 
 /// A claim that goes on waiting in the writer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub request: ClaimRequest,
     pub until: Instant,
     pub reply: Reply<Vec<Claimed>>,
-    /// The file had nothing for it, and only this process has written since.
+    /// Nothing was stored for it, and only this process has written since.
     pub dry: bool,
 }
 
 /// A commit whose sizes are fine and whose child runs are made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReadyCommit {
     pub commit: Commit,
     /// The runs of its `Spawn` ops, in order.
@@ -104,14 +98,14 @@ pub(crate) struct ReadyCommit {
 }
 
 /// A fork whose run is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReadyFork {
     pub source: RunId,
     pub steps: Option<usize>,
     pub entry: Entry,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Request {
     Submit(Vec<Entry>, Reply<Vec<Submitted>>),
     Claim(Claim),
@@ -126,7 +120,7 @@ pub(crate) enum Request {
     Forget(RunId, Reply<()>),
     Trim(RunId, u64, Reply<()>),
     Prune(PrunePolicy, Reply<u64>),
-    Close(oneshot::Sender<()>),
+    Close(Reply<()>),
 }
 
 /// When a request's turn comes within its group.
@@ -222,14 +216,14 @@ impl Request {
     }
 
     /// Answers with an error.
-    pub(crate) fn refuse(self, error: &Error) {
-        fn no<T>(reply: Reply<T>, error: &Error) {
+    pub(crate) fn refuse(&self, error: &Error) {
+        fn no<T>(reply: &Reply<T>, error: &Error) {
             // A caller that has gone needs no answer.
             let _gone = reply.send(Err(again(error)));
         }
         match self {
             Self::Submit(_, reply) => no(reply, error),
-            Self::Claim(claim) => no(claim.reply, error),
+            Self::Claim(claim) => no(&claim.reply, error),
             Self::Heartbeat(_, _, reply) => no(reply, error),
             Self::Settle(_, _, reply) | Self::Control(_, _, reply) => no(reply, error),
             Self::Sweep(_, reply) => no(reply, error),
@@ -238,78 +232,9 @@ impl Request {
             Self::Write(_, _, _, reply) | Self::Append(_, _, reply) | Self::Prune(_, reply) => {
                 no(reply, error);
             }
-            Self::Forget(_, reply) | Self::Trim(_, _, reply) => no(reply, error),
-            Self::Close(_) => {}
+            Self::Forget(_, reply) | Self::Trim(_, _, reply) | Self::Close(reply) => {
+                no(reply, error);
+            }
         }
     }
-}
-
-/// An answer that waits for its transaction.
-pub(crate) trait Answer: Send {
-    /// Sends it, or the error that the transaction ended with.
-    fn deliver(self: Box<Self>, failure: Option<&Error>);
-}
-
-struct Pending<T> {
-    reply: Reply<T>,
-    result: Result<T>,
-}
-
-impl<T: Send> Answer for Pending<T> {
-    fn deliver(self: Box<Self>, failure: Option<&Error>) {
-        let result = match failure {
-            None => self.result,
-            Some(error) => Err(again(error)),
-        };
-        // A caller that has gone needs no answer.
-        let _gone = self.reply.send(result);
-    }
-}
-
-/// Runs on their way to a claimer.
-struct HandOver {
-    reply: Reply<Vec<Claimed>>,
-    claimed: Vec<Claimed>,
-    own: mpsc::WeakSender<Request>,
-}
-
-impl Answer for HandOver {
-    fn deliver(self: Box<Self>, failure: Option<&Error>) {
-        let answer = failure.map_or(Ok(self.claimed), |error| Err(again(error)));
-        let Err(Ok(claimed)) = self.reply.send(answer) else {
-            return;
-        };
-        if let Some(own) = self.own.upgrade() {
-            give_back(claimed, &own);
-        }
-    }
-}
-
-/// Gives runs back whose claimer has gone, so that they need not wait until the leases expire. If there
-/// is no room for that now, they do.
-pub(crate) fn give_back(claimed: Vec<Claimed>, requests: &mpsc::Sender<Request>) {
-    for claimed in claimed {
-        let reason = "the claimer has gone".to_owned();
-        let end = Box::new(Disposition::Released { reason });
-        let (reply, _nobody) = oneshot::channel();
-        let _no_room = requests.try_send(Request::Settle(claimed.lease, end, reply));
-    }
-}
-
-/// Keeps runs for a claimer until their transaction is through.
-pub(crate) fn hand_over(
-    reply: Reply<Vec<Claimed>>,
-    claimed: Vec<Claimed>,
-    own: mpsc::WeakSender<Request>,
-) -> Box<dyn Answer> {
-    Box::new(HandOver {
-        reply,
-        claimed,
-        own,
-    })
-}
-
-/// Keeps an answer until its transaction is through.
-pub(crate) fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T>) -> Box<dyn Answer> {
-    Box::new(Pending { reply, result })
 }

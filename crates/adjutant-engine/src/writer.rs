@@ -7,22 +7,22 @@ use std::{
     time::Duration,
 };
 
-use adjutant_core::Error;
+use adjutant_core::{Error, Result};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
     batch::Rules,
-    config::SqliteConfig,
-    db::Db,
-    error::again,
+    changes::Outcome,
+    reply::again,
     request::{Claim, Request},
     round::Round,
     slot::Cache,
+    storage::{Failure, Storage},
+    store::Counters,
     wake::{Hub, Topic},
-    writes::Joined,
 };
 
 /// Requests that may wait for the writer; more callers wait until there is room.
@@ -31,26 +31,25 @@ pub(crate) const QUEUE: usize = 1024;
 /// The most requests that share one transaction, so that nobody waits for too many others.
 const GROUP: usize = 256;
 
-/// How often the file is asked whether another process has changed it while somebody waits here. SQLite
-/// tells nobody by itself; asking costs two thread hops and reads no page.
-const LOOK_AROUND: Duration = Duration::from_millis(20);
+/// How often a group is tried again that met another process's transaction, with pauses between.
+const TRIES: u32 = 12;
 
-pub(crate) struct Writer {
-    pub db: Db,
-    pub config: SqliteConfig,
+/// The pause before the first of them; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+
+pub(crate) struct Writer<S> {
+    pub storage: S,
     pub requests: mpsc::Receiver<Request>,
     /// For what the writer asks of itself.
     pub own: mpsc::WeakSender<Request>,
     pub hub: Arc<Hub>,
+    pub counters: Arc<Counters>,
     pub rules: Rules,
     pub cache: Cache,
-    pub joined: Joined,
     pub parked: VecDeque<Claim>,
-    /// The file's version after our last transaction; others' changes make it another one.
-    pub version: i64,
 }
 
-impl Writer {
+impl<S: Storage> Writer<S> {
     /// Works until everybody has gone or the store is closed.
     pub(crate) async fn run(mut self) {
         let mut group = Vec::new();
@@ -60,6 +59,11 @@ impl Writer {
                 Next::Gone => break None,
                 Next::LookAround => {
                     self.look_around().await;
+                    continue;
+                }
+                Next::Ready => {
+                    self.parked.iter_mut().for_each(|claim| claim.dry = false);
+                    self.commit(Vec::new()).await;
                     continue;
                 }
                 Next::Request(request) => group.push(request),
@@ -88,13 +92,11 @@ impl Writer {
             let _gone = claim.reply.send(Err(Error::Closed));
         }
         self.hub.wake_all();
-        // Nothing is lost if this fails: the next one to open the file reads the log.
-        let _checkpointed = self.db.run_once("pragma wal_checkpoint(truncate)").await;
-        self.db.close().await;
+        self.storage.close().await;
         for request in rest {
             match request {
                 Request::Close(done) => {
-                    let _gone = done.send(());
+                    let _gone = done.send(Ok(()));
                 }
                 other => other.refuse(&Error::Closed),
             }
@@ -104,11 +106,12 @@ impl Writer {
     async fn next(&mut self) -> Next {
         let deadline = self.parked.iter().map(|claim| claim.until).min();
         let watched = self.hub.is_watched() || !self.parked.is_empty();
-        let look = Instant::now() + LOOK_AROUND;
+        let look = Instant::now() + S::LOOK_AROUND;
         let at = deadline.map_or(look, |deadline| deadline.min(look));
         tokio::select! {
             biased;
             request = self.requests.recv() => request.map_or(Next::Gone, Next::Request),
+            () = self.hub.ready.notified(), if !self.parked.is_empty() => Next::Ready,
             () = sleep_until(at), if watched => Next::LookAround,
             () = self.hub.first.notified(), if !watched => Next::LookAround,
         }
@@ -126,25 +129,18 @@ impl Writer {
             }
         }
         self.parked = waiting;
-        let version = self.db.version().await;
-        if self.db.take_failure().is_some() || version.is_ok_and(|version| version != self.version)
-        {
+        if self.storage.is_stale().await {
             self.commit(Vec::new()).await;
         }
     }
 
     /// Carries out a group of requests in one transaction, and answers them.
     async fn commit(&mut self, group: Vec<Request>) {
-        self.db
-            .counters
-            .requests
-            .fetch_add(u64::try_from(group.len()).unwrap_or(0), Relaxed);
+        let requests = u64::try_from(group.len()).unwrap_or(0);
+        self.counters.requests.fetch_add(requests, Relaxed);
         let mut round = Round::default();
-        let result = self.transact(group, &mut round).await;
+        let result = self.try_hard(group, &mut round).await;
         let failure = result.as_ref().err();
-        if failure.is_some() {
-            self.roll_back().await;
-        }
         for answer in round.answers {
             answer.deliver(failure);
         }
@@ -158,12 +154,12 @@ impl Writer {
                 let _gone = reply.send(Err(again(error)));
             }
         }
-        let Ok((outcome, foreign)) = result else {
+        let Ok((outcome, stale)) = result else {
             self.hub.wake_all();
             return;
         };
-        self.db.counters.commits.fetch_add(1, Relaxed);
-        if foreign {
+        self.counters.commits.fetch_add(1, Relaxed);
+        if stale {
             self.hub.wake_all();
             return;
         }
@@ -174,24 +170,43 @@ impl Writer {
         }
     }
 
-    async fn roll_back(&mut self) {
-        self.cache.clear();
-        // There may be no transaction to end, and the failure that matters is known.
-        let _none = self.db.run_once("rollback").await;
-        if self.db.version().await.is_err() {
-            // The connection itself is lost. If there is no other, the next group says why.
-            if let Ok(mut db) = Db::writer(&self.config).await {
-                db.counters = Arc::clone(&self.db.counters);
-                self.db = db;
-            }
+    /// Carries a group out, again if others were in the way.
+    async fn try_hard(
+        &mut self,
+        group: Vec<Request>,
+        round: &mut Round,
+    ) -> Result<(Outcome, bool)> {
+        let spare = S::MAY_CONFLICT.then(|| (group.clone(), self.parked.clone()));
+        let mut group = group;
+        let mut pause = FIRST_PAUSE;
+        for tries in 1.. {
+            let error = match self.transact(std::mem::take(&mut group), round).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let conflict = matches!(self.storage.failure(), Some(Failure::Conflict(_)));
+            self.cache.clear();
+            self.parked.iter_mut().for_each(|claim| claim.dry = false);
+            self.storage.roll_back().await;
+            let Some((requests, parked)) = spare.as_ref().filter(|_| conflict && tries < TRIES)
+            else {
+                return Err(error);
+            };
+            self.counters.conflicts.fetch_add(1, Relaxed);
+            *round = Round::default();
+            self.parked = parked.clone();
+            sleep(pause).await;
+            pause *= 2;
+            group = requests.clone();
         }
-        let _known = self.db.take_failure();
-        self.parked.iter_mut().for_each(|claim| claim.dry = false);
+        Err(Error::Closed)
     }
 }
 
 enum Next {
     Request(Request),
+    /// Another process has made runs ready.
+    Ready,
     LookAround,
     Gone,
 }

@@ -8,10 +8,10 @@ use adjutant_state::{Checkpoint, History, StateStore, StateWrite, engine::check_
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use crate::{SqliteStore, reads, request::Request, wake::Topic};
+use crate::{EngineStore, request::Request, wake::Topic};
 
 #[async_trait]
-impl StateStore for SqliteStore {
+impl StateStore for EngineStore {
     async fn write(&self, run: RunId, epoch: u64, writes: Vec<StateWrite>) -> Result<u64> {
         writes
             .iter()
@@ -21,11 +21,11 @@ impl StateStore for SqliteStore {
     }
 
     async fn history(&self, run: RunId) -> Result<History> {
-        reads::history(self.inner.readers.get().await?.db()?, run).await
+        self.inner.reads.history(run).await
     }
 
     async fn checkpoints(&self, run: RunId, limit: usize) -> Result<Vec<Checkpoint>> {
-        reads::checkpoints(self.inner.readers.get().await?.db()?, run, limit).await
+        self.inner.reads.checkpoints(run, limit).await
     }
 
     async fn forget(&self, run: RunId) -> Result<()> {
@@ -34,7 +34,7 @@ impl StateStore for SqliteStore {
 }
 
 #[async_trait]
-impl EventBus for SqliteStore {
+impl EventBus for EngineStore {
     async fn append(&self, run: RunId, events: Vec<NewEvent>) -> Result<u64> {
         events
             .iter()
@@ -43,12 +43,7 @@ impl EventBus for SqliteStore {
     }
 
     async fn read(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>> {
-        self.inner
-            .readers
-            .get()
-            .await?
-            .events(run, after, limit)
-            .await
+        self.inner.reads.events(run, after, limit).await
     }
 
     async fn changed(&self, run: RunId, after: u64, wait: Duration) -> Result<()> {
@@ -58,7 +53,7 @@ impl EventBus for SqliteStore {
         let ticket = self.inner.hub.register(Topic::Changed, run);
         let mut woken = pin!(ticket.notify.notified());
         woken.as_mut().enable();
-        let last = self.inner.readers.get().await?.last_seq(run).await?;
+        let last = self.inner.reads.last_seq(run).await?;
         if last.is_none_or(|last| last <= after) {
             // Both ends mean the same: whoever waits reads again.
             let _elapsed = timeout(wait, woken).await;

@@ -1,7 +1,5 @@
 //! The atomic commit, and the other writes of a run's own history.
 
-use std::sync::{Arc, LazyLock};
-
 use adjutant_core::{Error, Json, Result, RunId, RunState, StepOutcome, StepRecord};
 use adjutant_queue::Submitted;
 use adjutant_state::StateWrite;
@@ -9,21 +7,12 @@ use adjutant_store::{Committed, Op};
 
 use crate::{
     batch::{Batch, StepSlot},
-    reads, record,
     request::{Entry, ReadyCommit, ReadyFork},
     slot::Dirty,
-    sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
+    storage::Storage,
 };
 
-static STEPS: Texts = LazyLock::new(|| {
-    sql::rows(
-        "select s.run, s.key, s.ordinal, s.state from (values ",
-        2,
-        ") as v cross join steps as s on s.run = v.column1 and s.key = v.column2",
-    )
-});
-
-impl Batch<'_> {
+impl<S: Storage> Batch<'_, S> {
     pub(crate) async fn commit(&mut self, ready: ReadyCommit) -> Result<Committed> {
         let ReadyCommit { commit, children } = ready;
         let (lease, run) = (commit.lease, commit.lease.run);
@@ -95,24 +84,19 @@ impl Batch<'_> {
                 unknown.push((*run, *key));
             }
         }
-        for chunk in unknown.chunks(WIDEST) {
-            let width = width_for(chunk.len());
-            let mut args = Args::default();
-            for (run, key) in chunk {
-                args.blob(run.as_bytes());
-                args.text(key);
-            }
-            args.nulls((WIDTHS[width] - chunk.len()) * 2);
-            for row in self.db.rows(Arc::clone(&STEPS[width]), args).await? {
-                let path = self.db.path();
-                let step = StepSlot {
-                    ordinal: record::get::<i64>(&row, 2, path)?.cast_unsigned(),
-                    is_final: record::get::<i64>(&row, 3, path)? != 0,
-                    record: None,
-                };
-                let (run, key) = (record::run_id(&row, 0, path)?, record::get(&row, 1, path)?);
-                self.steps.entry(run).or_default().insert(key, step);
-            }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        for found in self.db.steps(&unknown).await? {
+            let step = StepSlot {
+                ordinal: found.ordinal,
+                is_final: found.is_final,
+                record: None,
+            };
+            self.steps
+                .entry(found.run)
+                .or_default()
+                .insert(found.key, step);
         }
         Ok(())
     }
@@ -214,7 +198,7 @@ impl Batch<'_> {
                 .copied()
                 .ok_or(Error::RunNotFound(fork.source));
         };
-        let history = reads::history(self.db, fork.source).await?;
+        let history = self.db.history(fork.source).await?;
         for step in history
             .journal
             .into_iter()

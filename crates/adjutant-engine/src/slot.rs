@@ -1,9 +1,7 @@
-//! A run's record in memory, and what the file knows of it.
+//! A run's record in memory, and what the database knows of it.
 
 use adjutant_core::{IdMap, RunId, RunState, Timestamp};
 use adjutant_queue::{Payload, RunRecord};
-
-use crate::record::{self, BLOCKED, READY};
 
 /// Records kept between batches, in each of two generations.
 const GENERATION: usize = 4096;
@@ -13,21 +11,28 @@ const PAYLOAD_KEPT: usize = 1024;
 
 /// Where a run is in the indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
+    /// Its state.
     pub state: RunState,
+    /// Whether it stands in the line of runs that a worker could take.
     pub ready: bool,
+    /// Whether its concurrency key holds it back.
     pub blocked: bool,
+    /// Its place in either line: lower goes first, equal ones by id.
     pub rank: i64,
+    /// When a sweep has to look at it.
     pub due: Option<Timestamp>,
 }
 
 impl Place {
-    pub(crate) fn of(record: &RunRecord) -> Self {
-        let line = record::line(record);
+    /// Where the record says.
+    #[must_use]
+    pub fn of(record: &RunRecord) -> Self {
+        let pending = record.state == RunState::Pending;
         Self {
             state: record.state,
-            ready: line == Some(READY),
-            blocked: line == Some(BLOCKED),
+            ready: pending && !record.blocked && record.not_before.is_none(),
+            blocked: pending && record.blocked,
             rank: record.rank(),
             due: record.due_at(),
         }
@@ -48,7 +53,7 @@ pub(crate) enum Dirty {
     Whole,
 }
 
-/// What the file holds of a run.
+/// What the database holds of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub place: Place,
@@ -60,7 +65,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub record: RunRecord,
-    /// `None` for a run that the file does not have yet.
+    /// `None` for a run that the database does not have yet.
     pub stored: Option<Stored>,
     pub dirty: Dirty,
     /// What the run was given, where that is at hand.
@@ -70,13 +75,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// A run as the file has it.
-    pub(crate) fn stored(record: RunRecord) -> Self {
+    /// A run as the database has it.
+    pub(crate) fn stored(record: RunRecord, payload: Option<Payload>) -> Self {
         let mut slot = Self {
             record,
             stored: None,
             dirty: Dirty::Clean,
-            payload: None,
+            payload,
             touched: 0,
         };
         slot.written();
@@ -94,7 +99,7 @@ impl Slot {
         }
     }
 
-    /// Notes that the file has the record as it is now.
+    /// Notes that the database has the record as it is now.
     pub(crate) fn written(&mut self) {
         self.stored = Some(Stored {
             place: Place::of(&self.record),
@@ -111,7 +116,7 @@ impl Slot {
     }
 }
 
-/// Records that were used lately, as the file has them. Good as long as nobody else writes to the file.
+/// Records that were used lately, as the database has them. Good as long as nobody else writes to it.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     young: IdMap<RunId, Box<Slot>>,

@@ -8,10 +8,11 @@ use tokio::{sync::mpsc::WeakSender, time::Instant};
 
 use crate::{
     batch::Batch,
+    changes::Outcome,
     claim::{Lines, Taken, takes},
-    error::again,
-    finish::{Outcome, distinct},
-    request::{Answer, Claim, Request, Sweep, Turn, answer, hand_over},
+    reply::{Answer, again, answer, hand_over},
+    request::{Claim, Request, Sweep, Turn},
+    storage::Storage,
     writer::Writer,
 };
 
@@ -31,7 +32,7 @@ pub(crate) struct Round {
 }
 
 /// Loads what the requests need beside their own runs, a statement for all of each kind.
-async fn preload(batch: &mut Batch<'_>, group: &[Request]) -> Result<()> {
+async fn preload<S: Storage>(batch: &mut Batch<'_, S>, group: &[Request]) -> Result<()> {
     let mut keys = Vec::new();
     let mut steps = Vec::new();
     let mut parents = Vec::new();
@@ -57,8 +58,8 @@ async fn preload(batch: &mut Batch<'_>, group: &[Request]) -> Result<()> {
 }
 
 /// Serves the claims: first those that wait, then the new ones.
-async fn claim_all(
-    batch: &mut Batch<'_>,
+async fn claim_all<S: Storage>(
+    batch: &mut Batch<'_, S>,
     parked: &mut VecDeque<Claim>,
     round: &mut Round,
     own: &WeakSender<Request>,
@@ -108,7 +109,7 @@ async fn claim_all(
 }
 
 /// Whether one of the batch's records is ready for these agents.
-fn has_work(batch: &Batch<'_>, agents: &AgentFilter) -> bool {
+fn has_work<S>(batch: &Batch<'_, S>, agents: &AgentFilter) -> bool {
     batch.ready.iter().any(|(_, run)| {
         batch
             .slots
@@ -117,7 +118,7 @@ fn has_work(batch: &Batch<'_>, agents: &AgentFilter) -> bool {
     })
 }
 
-impl Writer {
+impl<S: Storage> Writer<S> {
     /// Carries out a group in one transaction. What has an answer is in `round` afterwards, as is what has
     /// none because of the error.
     pub(crate) async fn transact(
@@ -127,29 +128,23 @@ impl Writer {
     ) -> Result<(Outcome, bool)> {
         let mut ids = Vec::new();
         group.iter().for_each(|request| request.runs(&mut ids));
-        let now = self.config.clock.now();
         round.rest = group.into();
-        let begun = Batch::begin(
-            &mut self.db,
-            &mut self.cache,
-            self.rules,
-            now,
-            &ids,
-            self.version,
-        );
-        let (mut batch, opened) = begun.await?;
-        self.version = opened.version;
+        let rules = self.rules.clone();
+        let begun = Batch::begin(&mut self.storage, &mut self.cache, rules, &ids);
+        let (mut batch, stale) = begun.await?;
         preload(&mut batch, round.rest.make_contiguous()).await?;
 
         let forgotten = round.rest.iter().filter_map(|request| match request {
             Request::Forget(run, _) => Some(*run),
             _ => None,
         });
-        let forgotten = distinct(forgotten);
+        let mut forgotten: Vec<RunId> = forgotten.collect();
+        forgotten.sort_unstable();
+        forgotten.dedup();
         // All requests of a group overlap in time, so any order is right. This one lets claims see what
         // the others made ready, and deletes last.
         round.rest.make_contiguous().sort_by_key(Request::turn);
-        if opened.foreign {
+        if stale {
             self.parked.iter_mut().for_each(|claim| claim.dry = false);
         }
         while let Some(request) = round
@@ -162,40 +157,45 @@ impl Writer {
         }
         claim_all(&mut batch, &mut self.parked, round, &self.own).await?;
         let done = round.rest.is_empty() && round.sweeps.is_empty() && forgotten.is_empty();
-        batch.flush(&mut self.joined, done).await?;
+        batch.flush(done).await?;
         if done {
-            return Ok((batch.seal(Vec::new()), opened.foreign));
+            return Ok((batch.seal(Vec::new()), stale));
         }
-        batch.forget_history(&forgotten).await?;
+        if !forgotten.is_empty() {
+            batch.db.forget_history(&forgotten).await?;
+        }
         let mut gone = Vec::new();
         while let Some(request) = round.rest.pop_front() {
             match request {
                 Request::Trim(run, upto, reply) => {
                     round
                         .answers
-                        .push(answer(reply, batch.trim(run, upto).await));
+                        .push(answer(reply, batch.db.trim(run, upto).await));
                 }
                 Request::Prune(policy, reply) => {
-                    let pruned = batch.prune(&policy).await;
+                    let pruned = batch.db.prune(&policy).await;
                     let count = pruned
                         .as_ref()
                         .map(|runs| u64::try_from(runs.len()).unwrap_or(0));
                     let count = count.map_err(again);
                     round.answers.push(answer(reply, count));
-                    gone.extend(pruned.unwrap_or_default());
+                    for run in pruned.unwrap_or_default() {
+                        batch.slots.remove(&run);
+                        gone.push(run);
+                    }
                 }
                 other => round.begun.push(other),
             }
             batch.failure()?;
         }
         if !round.sweeps.is_empty() {
-            let due = batch.next_due().await?;
+            let due = batch.db.next_due().await?;
             for (reply, mut swept, now) in round.sweeps.drain(..) {
                 swept.next_due = due;
                 round.answers.push(answer(reply, Ok((swept, now))));
             }
         }
-        batch.commit_rest().await?;
-        Ok((batch.seal(gone), opened.foreign))
+        batch.db.commit().await?;
+        Ok((batch.seal(gone), stale))
     }
 }

@@ -30,9 +30,43 @@ pub(crate) struct Hub {
     waiting: AtomicUsize,
     /// Tells the writer that somebody has begun to wait.
     pub first: Notify,
+    /// Tells the writer that another process has made runs ready.
+    pub ready: Notify,
     due: Notify,
     /// The earliest time at which a waiting sweeper looks by itself.
     sweeps_at: AtomicI64,
+}
+
+/// For what an engine hears of other processes' writes.
+#[derive(Debug, Clone)]
+pub struct WakeUps(pub(crate) Arc<Hub>);
+
+impl WakeUps {
+    /// Runs have become ready.
+    pub fn ready(&self) {
+        self.0.ready.notify_one();
+    }
+
+    /// These runs are settled.
+    pub fn settled(&self, runs: &[RunId]) {
+        self.0.wake(Topic::Settled, runs);
+    }
+
+    /// These runs have new events.
+    pub fn changed(&self, runs: &[RunId]) {
+        self.0.wake(Topic::Changed, runs);
+    }
+
+    /// Something is due at this time.
+    pub fn due(&self, at: Timestamp) {
+        self.0.wake_due(at);
+    }
+
+    /// Anything may have happened.
+    pub fn everything(&self) {
+        self.ready();
+        self.0.wake_all();
+    }
 }
 
 /// A registered wait; dropping it ends it.

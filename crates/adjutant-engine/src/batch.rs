@@ -3,30 +3,19 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, LazyLock},
+    sync::Arc,
 };
 
 use adjutant_core::{Error, IdMap, IdSet, Result, RunId, RunState, StepRecord, Timestamp};
 use adjutant_queue::{Group, RunRecord, Signal};
-use sqlx::Row;
 
 use crate::{
-    db::Db,
     effects::Todo,
-    record,
+    reply::again,
     slot::{Cache, Dirty, Place, Slot},
-    sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
+    storage::{Added, Loaded, Storage},
     undo::Undo,
-    writes::Added,
 };
-
-static RUNS: Texts = LazyLock::new(|| sql::find(&record::columns_of("t"), "runs", "id", ""));
-static BEGIN_RUNS: Texts = LazyLock::new(|| {
-    RUNS.each_ref()
-        .map(|find| Arc::from(format!("{}; {find}", *BEGIN)))
-});
-static BEGIN: LazyLock<Arc<str>> =
-    LazyLock::new(|| Arc::from("begin immediate; pragma data_version"));
 
 /// A step as far as a batch has to know it.
 #[derive(Debug, Clone)]
@@ -45,13 +34,15 @@ pub(crate) struct Fanout {
 }
 
 /// What is the same for all batches of a store.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Rules {
     pub checkpoints_kept: u64,
+    /// Where the data is, for errors.
+    pub location: Arc<str>,
 }
 
-pub(crate) struct Batch<'w> {
-    pub db: &'w mut Db,
+pub(crate) struct Batch<'w, S> {
+    pub db: &'w mut S,
     pub cache: &'w mut Cache,
     pub rules: Rules,
     pub now: Timestamp,
@@ -71,9 +62,9 @@ pub(crate) struct Batch<'w> {
     pub ready: BTreeSet<(i64, RunId)>,
     /// Records among the slots that are held back, by concurrency key and rank.
     pub blocked: HashMap<Arc<str>, BTreeSet<(i64, RunId)>>,
-    /// By how much the slots differ from the file in running runs of a concurrency key.
+    /// By how much the slots differ from the database in running runs of a concurrency key.
     pub running: HashMap<Arc<str>, i64>,
-    /// The running runs of a concurrency key in the file.
+    /// The running runs of a concurrency key in the database.
     pub running_stored: HashMap<Arc<str>, i64>,
     /// Runs that are settled now.
     pub settled: Vec<RunId>,
@@ -81,23 +72,15 @@ pub(crate) struct Batch<'w> {
     pub undo_log: Vec<Undo>,
 }
 
-/// Whether the file has been changed by others since the last batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Opened {
-    pub version: i64,
-    pub foreign: bool,
-}
-
-impl<'w> Batch<'w> {
-    /// Begins a transaction and loads the records of `ids`.
+impl<'w, S: Storage> Batch<'w, S> {
+    /// Begins a transaction and loads the records of `ids`. Says also whether others have written since the
+    /// last one.
     pub(crate) async fn begin(
-        db: &'w mut Db,
+        db: &'w mut S,
         cache: &'w mut Cache,
         rules: Rules,
-        now: Timestamp,
         ids: &[RunId],
-        version: i64,
-    ) -> Result<(Self, Opened)> {
+    ) -> Result<(Self, bool)> {
         let mut unknown: Vec<RunId> = ids
             .iter()
             .copied()
@@ -105,31 +88,15 @@ impl<'w> Batch<'w> {
             .collect();
         unknown.sort_unstable();
         unknown.dedup();
-        unknown.truncate(WIDEST);
-        let (text, args) = if unknown.is_empty() {
-            (Arc::clone(&BEGIN), Args::default())
-        } else {
-            let width = width_for(unknown.len());
-            (Arc::clone(&BEGIN_RUNS[width]), id_args(&unknown, width))
-        };
-        let mut rows = db.rows(text, args).await?.into_iter();
-        let first = rows.next();
-        let found = match &first {
-            Some(row) => record::get(row, 0, db.path())?,
-            None => version,
-        };
-        let opened = Opened {
-            version: found,
-            foreign: found != version,
-        };
-        if opened.foreign {
+        let begun = db.begin(&unknown).await?;
+        if begun.stale {
             cache.clear();
         }
         let mut batch = Self {
             db,
             cache,
             rules,
-            now,
+            now: begun.now,
             slots: IdMap::default(),
             absent: IdSet::default(),
             unreadable: IdSet::default(),
@@ -148,29 +115,23 @@ impl<'w> Batch<'w> {
             undo_log: Vec::new(),
         };
         batch.absent.extend(unknown);
-        batch.take_in(rows.collect());
+        batch.take_in(begun.runs);
         batch.load(ids).await?;
-        Ok((batch, opened))
+        Ok((batch, begun.stale))
     }
 
-    /// Makes slots of rows. A row that cannot be read stays out: whoever needs it will be told.
-    fn take_in(&mut self, rows: Vec<sqlx::sqlite::SqliteRow>) {
-        for row in rows {
-            if row.len() == 1 {
-                continue;
-            }
-            let read = record::run(&row, self.db.path());
-            match (read, record::run_id(&row, 0, self.db.path())) {
-                (Ok(record), _) => {
+    /// Makes slots of what was found. A run that cannot be read stays out: whoever needs it will be told.
+    pub(crate) fn take_in(&mut self, found: impl IntoIterator<Item = Loaded>) {
+        for loaded in found {
+            match loaded {
+                Loaded::Run(record, payload) => {
                     self.absent.remove(&record.id);
-                    self.put(Box::new(Slot::stored(record)));
+                    self.put(Box::new(Slot::stored(*record, payload)));
                 }
-                (Err(error), Ok(id)) => {
-                    tracing::error!(run_id = %id, %error, "a run's record cannot be read");
-                    self.absent.remove(&id);
-                    self.unreadable.insert(id);
+                Loaded::Unreadable(run) => {
+                    self.absent.remove(&run);
+                    self.unreadable.insert(run);
                 }
-                (Err(error), Err(_)) => tracing::error!(%error, "a run's record cannot be read"),
             }
         }
     }
@@ -193,17 +154,14 @@ impl<'w> Batch<'w> {
                 None => unknown.push(*id),
             }
         }
+        if unknown.is_empty() {
+            return Ok(());
+        }
         unknown.sort_unstable();
         unknown.dedup();
-        for chunk in unknown.chunks(WIDEST) {
-            let width = width_for(chunk.len());
-            let rows = self
-                .db
-                .rows(Arc::clone(&RUNS[width]), id_args(chunk, width))
-                .await?;
-            self.absent.extend(chunk);
-            self.take_in(rows);
-        }
+        let found = self.db.runs(&unknown).await?;
+        self.absent.extend(unknown);
+        self.take_in(found);
         Ok(())
     }
 
@@ -218,10 +176,10 @@ impl<'w> Batch<'w> {
         if self.absent.contains(&run) {
             return Ok(false);
         }
-        Err(crate::error::corrupt(
-            self.db.path(),
-            format!("the record of {run} cannot be read"),
-        ))
+        Err(Error::Corrupt {
+            location: self.rules.location.to_string(),
+            problem: format!("the record of {run} cannot be read"),
+        })
     }
 
     /// The record of a run that was loaded.
@@ -313,34 +271,32 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// The failure of a statement, which ends the batch.
-    pub(crate) fn failure(&mut self) -> Result<()> {
-        self.db.take_failure().map_or(Ok(()), Err)
+    /// The failure of a call to the storage, which ends the batch.
+    pub(crate) fn failure(&self) -> Result<()> {
+        let failure = self.db.failure();
+        failure.map_or(Ok(()), |failure| Err(again(failure.error())))
+    }
+
+    /// The runs among the slots that are stored in such a place.
+    pub(crate) fn known_where(&self, is: impl Fn(Place) -> bool) -> Vec<RunId> {
+        let stored = self
+            .slots
+            .values()
+            .filter(|slot| slot.stored.is_some_and(|stored| is(stored.place)));
+        stored.map(|slot| slot.record.id).collect()
     }
 
     /// The signals that no wait has taken yet.
     pub(crate) async fn mailbox(&mut self, run: RunId) -> Result<Vec<Signal>> {
         let stored = self.slots.get(&run).and_then(|slot| slot.stored);
-        let mut signals = Vec::new();
+        let mut signals: Vec<Signal> = Vec::new();
         if stored.is_some_and(|stored| stored.unread > 0) {
-            signals = crate::reads::signals(self.db, &[run])
-                .await?
-                .remove(&run)
-                .unwrap_or_default();
+            let stored = self.db.signals(&[run]).await?;
+            signals.extend(stored.into_iter().map(|(_, signal)| signal));
         }
         let added = self.added.signals.iter().filter(|(to, _)| *to == run);
         signals.extend(added.map(|(_, signal)| signal.clone()));
         signals.retain(|signal| !self.added.taken.contains(&(run, signal.id)));
         Ok(signals)
     }
-}
-
-/// Ids to bind, with nulls up to the width.
-pub(crate) fn id_args(ids: &[RunId], width: usize) -> Args {
-    let mut args = Args::default();
-    for id in ids {
-        args.blob(id.as_bytes());
-    }
-    args.nulls(WIDTHS[width] - ids.len());
-    args
 }

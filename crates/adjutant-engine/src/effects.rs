@@ -1,10 +1,7 @@
 //! Carrying out what the run machine asks for: at the run itself, at its parent, its children, and the
 //! runs that share its concurrency key.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use adjutant_core::{Error, Result, RunId};
 use adjutant_queue::{
@@ -14,9 +11,9 @@ use adjutant_queue::{
 
 use crate::{
     batch::{Batch, Fanout},
-    history, record,
+    outcome::outcome_text,
     slot::{Dirty, Place},
-    sql::Args,
+    storage::Storage,
 };
 
 /// What a change of one run asks of others. Worked off in a loop, so that a family of any depth needs
@@ -28,15 +25,7 @@ pub(crate) enum Todo {
     Unblock(Arc<str>),
 }
 
-static FANOUT: LazyLock<Arc<str>> =
-    LazyLock::new(|| Arc::from("select open, failed from fanouts where run = ? and key = ?"));
-static CHILDREN: LazyLock<Arc<str>> =
-    LazyLock::new(|| Arc::from("select id, fanout from runs where parent = ? order by id"));
-static BLOCKED: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from("select id, rank from runs where line = 2 and slot = ? order by rank, id limit ?")
-});
-
-impl Batch<'_> {
+impl<S: Storage> Batch<'_, S> {
     /// Changes one run by one decision of the machine. What follows from it for others is in `todo`.
     pub(crate) async fn step(
         &mut self,
@@ -96,9 +85,7 @@ impl Batch<'_> {
             self.added.signals.push((run, signal));
         }
         if let Some(outcome) = &effects.outcome {
-            self.added
-                .outcomes
-                .push((run, history::outcome_text(outcome)?));
+            self.added.outcomes.push((run, outcome_text(outcome)?));
         }
         let after = Place::of(record);
         self.moved(record, before, Some(after));
@@ -165,17 +152,8 @@ impl Batch<'_> {
         if stored.is_none_or(|stored| stored.children == 0) {
             return Ok(None);
         }
-        let mut args = Args::default();
-        args.blob(run.as_bytes());
-        args.text(key);
-        let rows = self.db.rows(Arc::clone(&FANOUT), args).await?;
-        let Some(row) = rows.first() else {
+        let Some(group) = self.db.fanout(run, key).await? else {
             return Ok(None);
-        };
-        let number = |column| record::get::<i64>(row, column, self.db.path());
-        let group = Group {
-            open: number(0)?.cast_unsigned(),
-            failed: number(1)?.cast_unsigned(),
         };
         self.fanouts.insert(
             place,
@@ -196,14 +174,14 @@ impl Batch<'_> {
         let mut children = Vec::new();
         let stored = self.slots.get(&parent).and_then(|slot| slot.stored);
         if stored.is_some_and(|stored| stored.children > 0) {
-            let mut args = Args::default();
-            args.blob(parent.as_bytes());
-            for row in self.db.rows(Arc::clone(&CHILDREN), args).await? {
-                let fanout: &str = record::get(&row, 1, self.db.path())?;
-                if group.is_none_or(|group| group == fanout) {
-                    children.push(record::run_id(&row, 0, self.db.path())?);
-                }
-            }
+            let found = self.db.children(parent).await?;
+            let wanted = |fanout: &Arc<str>| group.is_none_or(|group| *group == **fanout);
+            children.extend(
+                found
+                    .into_iter()
+                    .filter(|(_, f)| wanted(f))
+                    .map(|(run, _)| run),
+            );
         }
         for child in self.spawned.get(&parent).into_iter().flatten() {
             let link = self
@@ -237,18 +215,10 @@ impl Batch<'_> {
 
     /// Lets the best-ranked run go that the key holds back.
     async fn unblock(&mut self, key: &Arc<str>) -> Result<()> {
-        let mut args = Args::default();
-        args.text(key);
-        args.int(i64::try_from(self.slots.len()).unwrap_or(i64::MAX - 1) + 1);
-        let mut best = self.blocked.get(key).and_then(|line| line.first().copied());
-        for row in self.db.rows(Arc::clone(&BLOCKED), args).await? {
-            let id = record::run_id(&row, 0, self.db.path())?;
-            let stored = (record::get::<i64>(&row, 1, self.db.path())?, id);
-            if !self.slots.contains_key(&id) {
-                best = Some(best.map_or(stored, |best| best.min(stored)));
-                break;
-            }
-        }
+        let known = self.known_where(|place| place.blocked);
+        let here = self.blocked.get(key).and_then(|line| line.first().copied());
+        let stored = self.db.blocked(key, &known).await?;
+        let best = here.into_iter().chain(stored).min();
         let Some((_, run)) = best else {
             return Ok(());
         };

@@ -15,8 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    SqliteStore,
-    request::{Claim, Entry, Request, give_back},
+    EngineStore,
+    reply::{Reply, give_back},
+    request::{Claim, Entry, Request},
     wake::Topic,
     writer::{Requests, patience},
 };
@@ -37,7 +38,7 @@ impl Drop for Claiming<'_> {
 }
 
 #[async_trait]
-impl RunQueue for SqliteStore {
+impl RunQueue for EngineStore {
     async fn submit(&self, runs: Vec<NewRun>) -> Result<Vec<Submitted>> {
         let now = self.clock().now();
         let entries = runs
@@ -49,7 +50,7 @@ impl RunQueue for SqliteStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
         let until = patience(request.wait);
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new();
         let mut claiming = Claiming {
             requests: &self.inner.requests,
             answer,
@@ -115,9 +116,9 @@ impl RunQueue for SqliteStore {
 }
 
 #[async_trait]
-impl RunLookup for SqliteStore {
+impl RunLookup for EngineStore {
     async fn get(&self, run: RunId) -> Result<Option<RunView>> {
-        self.inner.readers.get().await?.view(run).await
+        self.inner.reads.view(run).await
     }
 
     async fn settled(&self, run: RunId, wait: Duration) -> Result<RunView> {
@@ -136,10 +137,10 @@ impl RunLookup for SqliteStore {
     }
 
     async fn list(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
-        self.inner.readers.get().await?.list(&filter).await
+        self.inner.reads.list(&filter).await
     }
 
     async fn stats(&self) -> Result<QueueStats> {
-        self.inner.readers.get().await?.stats().await
+        self.inner.reads.stats().await
     }
 }

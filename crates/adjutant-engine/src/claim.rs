@@ -2,62 +2,37 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, LazyLock},
+    sync::Arc,
 };
 
-use adjutant_core::{AgentKey, Result, RunId};
-use adjutant_queue::{AgentFilter, ClaimRequest, Claimed, Lease};
+use adjutant_core::{AgentKey, IdMap, Result, RunId};
+use adjutant_queue::{AgentFilter, ClaimRequest, Claimed, Lease, Payload};
 
 use crate::{
     batch::Batch,
-    reads, record,
     slot::{Dirty, Place},
-    sql::Args,
+    storage::Storage,
 };
 
 /// The most runs that one claim gets, whatever its capacity.
 const CLAIM_LIMIT: usize = 1000;
 
-static OF_ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from("select id, rank from runs where line = 1 and agent = ? order by rank, id limit ?")
-});
-static OF_SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from(
-        "select r.id, r.rank from json_each(?1) as a cross join runs as r on r.id in \
-         (select id from runs where line = 1 and agent = a.value order by rank, id limit ?2) \
-         order by r.rank, r.id limit ?2",
-    )
-});
-// From one agent with ready runs to the next, without looking at the runs between.
-static OF_ALL: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from(
-        "with recursive agents (agent) as ( \
-           select * from (select agent from runs where line = 1 order by agent limit 1) \
-           union all \
-           select (select agent from runs where line = 1 and agent > agents.agent \
-                   order by agent limit 1) from agents where agents.agent is not null) \
-         select r.id, r.rank from agents as a cross join runs as r on r.id in \
-         (select id from runs where line = 1 and agent = a.agent order by rank, id limit ?1) \
-         where a.agent is not null order by r.rank, r.id limit ?1",
-    )
-});
-
-/// The head of the file's line for one filter.
+/// The head of the stored line for one filter.
 #[derive(Default)]
 struct Line {
     runs: VecDeque<(i64, RunId)>,
     complete: bool,
 }
 
-/// The lines that the claims of one batch have looked at. The file does not change meanwhile.
+/// The lines that the claims of one batch have looked at. What is stored does not change meanwhile.
 #[derive(Default)]
 pub(crate) struct Lines(HashMap<Vec<AgentKey>, Line>);
 
 /// A run that a claim got, without what has to be read.
 pub(crate) type Taken = (Lease, RunId);
 
-impl Batch<'_> {
-    /// Leases ready runs. `dry` says that the file is known to have none for this filter.
+impl<S: Storage> Batch<'_, S> {
+    /// Leases ready runs. `dry` says that none are stored for this filter.
     pub(crate) async fn claim(
         &mut self,
         request: &ClaimRequest,
@@ -109,7 +84,7 @@ impl Batch<'_> {
         let stored = match self.running_stored.get(&concurrency.key) {
             Some(stored) => *stored,
             None => {
-                let stored = self.count_running(&concurrency.key).await?;
+                let stored = self.db.running(&concurrency.key).await?;
                 self.running_stored
                     .insert(Arc::clone(&concurrency.key), stored);
                 stored
@@ -119,18 +94,7 @@ impl Batch<'_> {
         Ok(stored + changed >= i64::from(concurrency.limit.get()))
     }
 
-    async fn count_running(&mut self, key: &str) -> Result<i64> {
-        static RUNNING: LazyLock<Arc<str>> = LazyLock::new(|| {
-            Arc::from("select count(*) from runs where slot = ? and slot is not null and state = 1")
-        });
-        let mut args = Args::default();
-        args.text(key);
-        let rows = self.db.rows(Arc::clone(&RUNNING), args).await?;
-        rows.first()
-            .map_or(Ok(0), |row| record::get(row, 0, self.db.path()))
-    }
-
-    /// The best-ranked ready runs of these agents, from the slots and from the file.
+    /// The best-ranked ready runs of these agents, from the slots and from what is stored.
     async fn ready(
         &mut self,
         agents: &AgentFilter,
@@ -153,11 +117,18 @@ impl Batch<'_> {
         };
         line.runs.retain(|(_, run)| self.may_claim(*run));
         if line.runs.len() < limit && !line.complete {
-            let asked = limit + self.slots.len() + self.unreadable.len();
-            let found = self.stored_line(agents, &names, asked).await?;
-            line.complete = found.len() < asked;
-            line.runs = found.into();
-            line.runs.retain(|(_, run)| self.may_claim(*run));
+            let mut known = self.known_where(|place| place.ready);
+            known.extend(&self.unreadable);
+            let found = self.db.ready(&names, limit, &known).await?;
+            line.complete = found.len() < limit;
+            line.runs.clear();
+            for ready in found {
+                match ready.loaded {
+                    // The record came along: it stands in the batch's own line from now on.
+                    Some(loaded) => self.take_in([loaded]),
+                    None => line.runs.push_back((ready.rank, ready.run)),
+                }
+            }
         }
         let here = self.ready.iter().copied().filter(|(_, run)| {
             let slot = self.slots.get(run);
@@ -172,38 +143,11 @@ impl Batch<'_> {
         Ok(found.into_iter().map(|(_, run)| run).collect())
     }
 
-    /// Whether a run of the file's line is as the file has it.
+    /// Whether a run of the stored line is as it is stored.
     fn may_claim(&self, run: RunId) -> bool {
         !(self.slots.contains_key(&run)
             || self.unreadable.contains(&run)
             || self.absent.contains(&run))
-    }
-
-    async fn stored_line(
-        &mut self,
-        agents: &AgentFilter,
-        names: &[AgentKey],
-        limit: usize,
-    ) -> Result<Vec<(i64, RunId)>> {
-        let mut args = Args::default();
-        let text = match (agents, names) {
-            (AgentFilter::Any, _) => &OF_ALL,
-            (AgentFilter::Only(_), [agent]) => {
-                args.text(agent.as_str());
-                &OF_ONE
-            }
-            (AgentFilter::Only(_), names) => {
-                // Names always have a JSON form.
-                args.text(&serde_json::to_string(names).unwrap_or_default());
-                &OF_SOME
-            }
-        };
-        args.int(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = self.db.rows(Arc::clone(text), args).await?;
-        let path = self.db.path();
-        rows.iter()
-            .map(|row| Ok((record::get(row, 1, path)?, record::run_id(row, 0, path)?)))
-            .collect()
     }
 
     /// What the claimers get of the runs that they have taken: one read for all of them.
@@ -222,7 +166,10 @@ impl Batch<'_> {
             .filter(|slot| slot.record.unread_signals > 0)
             .map(|slot| slot.record.id);
         let called: Vec<RunId> = called.collect();
-        let mut payloads = reads::payloads(self.db, &bare).await?;
+        let mut payloads: IdMap<RunId, Payload> = IdMap::default();
+        if !bare.is_empty() {
+            payloads.extend(self.db.payloads(&bare).await?);
+        }
         let mut signals = HashMap::new();
         for run in called {
             signals.insert(run, self.mailbox(run).await?);

@@ -1,31 +1,22 @@
 //! Requests about the queue, one after another, on a batch.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::time::Duration;
 
 use adjutant_core::{Error, NewEvent, Result, RunId, RunState, Timestamp};
 use adjutant_queue::{Beat, Command, Disposition, Effects, Lease, RunRecord, Submitted, Swept};
 
 use crate::{
     batch::Batch,
-    record,
-    request::{Answer, Entry, Request, Sweep, answer},
+    reply::{Answer, Reply, answer},
+    request::{Entry, Request, Sweep},
     slot::{Dirty, Slot},
-    sql::{self, Args, Texts, WIDEST, WIDTHS, width_for},
+    storage::Storage,
 };
-
-static KEYS: Texts =
-    LazyLock::new(|| sql::find("t.key, t.id", "runs", "key", " and t.key is not null"));
-static DUE: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from("select id, due_at from runs where due_at <= ? order by due_at, id limit ?")
-});
 
 /// The most runs that one sweep deals with, whatever is asked for.
 const SWEEP_LIMIT: usize = 10_000;
 
-impl Batch<'_> {
+impl<S: Storage> Batch<'_, S> {
     /// Carries out one request that is neither a claim nor about whole tables. A request that fails leaves nothing behind.
     pub(crate) async fn apply(
         &mut self,
@@ -68,22 +59,11 @@ impl Batch<'_> {
 
     /// Looks up idempotency keys.
     pub(crate) async fn load_keys(&mut self, keys: &[&str]) -> Result<()> {
-        for chunk in keys.chunks(WIDEST) {
-            let width = width_for(chunk.len());
-            let mut args = Args::default();
-            for key in chunk {
-                args.text(key);
-            }
-            args.nulls(WIDTHS[width] - chunk.len());
-            let rows = self.db.rows(Arc::clone(&KEYS[width]), args).await?;
-            for key in chunk {
-                self.keys.insert((*key).to_owned(), None);
-            }
-            for row in rows {
-                let run = record::run_id(&row, 1, self.db.path())?;
-                self.keys
-                    .insert(record::get(&row, 0, self.db.path())?, Some(run));
-            }
+        for key in keys {
+            self.keys.insert((*key).to_owned(), None);
+        }
+        for (key, run) in self.db.keys(keys).await? {
+            self.keys.insert(key, Some(run));
         }
         Ok(())
     }
@@ -148,8 +128,8 @@ impl Batch<'_> {
         match known {
             Some(payload) => Ok(payload),
             None => {
-                let mut found = crate::reads::payloads(self.db, &[run]).await?;
-                Ok(found.remove(&run).unwrap_or_default())
+                let found = self.db.payloads(&[run]).await?.pop();
+                Ok(found.map(|(_, payload)| payload).unwrap_or_default())
             }
         }
     }
@@ -276,17 +256,8 @@ impl Batch<'_> {
 
     /// The runs that are due, loaded, in order.
     async fn due(&mut self, limit: usize) -> Result<Vec<(Timestamp, RunId)>> {
-        let mut due: Vec<(Timestamp, RunId)> = Vec::new();
-        let mut args = Args::default();
-        args.int(self.now.as_micros());
-        args.int(i64::try_from(limit + self.slots.len()).unwrap_or(i64::MAX));
-        for row in self.db.rows(Arc::clone(&DUE), args).await? {
-            let run = record::run_id(&row, 0, self.db.path())?;
-            if !self.slots.contains_key(&run) {
-                let at = record::get(&row, 1, self.db.path())?;
-                due.push((Timestamp::from_micros(at), run));
-            }
-        }
+        let known = self.known_where(|place| place.due.is_some());
+        let mut due = self.db.due(self.now, limit, &known).await?;
         due.extend(self.slots.values().filter_map(|slot| {
             let at = slot.record.due_at().filter(|at| *at <= self.now)?;
             Some((at, slot.record.id))
@@ -300,10 +271,7 @@ impl Batch<'_> {
     }
 }
 
-fn finish<T: Send + 'static>(
-    reply: crate::request::Reply<T>,
-    result: Result<T>,
-) -> (Box<dyn Answer>, bool) {
+fn finish<T: Send + 'static>(reply: Reply<T>, result: Result<T>) -> (Box<dyn Answer>, bool) {
     let ok = result.is_ok();
     (answer(reply, result), ok)
 }

@@ -6,8 +6,9 @@ use adjutant_core::{RunId, RunState};
 
 use crate::{
     batch::{Batch, Fanout, StepSlot},
+    changes::Mark,
     slot::{Place, Slot},
-    writes::Mark,
+    storage::Storage,
 };
 
 /// How to take one change back.
@@ -26,7 +27,7 @@ pub(crate) struct Savepoint {
     settled: usize,
 }
 
-impl Batch<'_> {
+impl<S: Storage> Batch<'_, S> {
     /// Begins a request.
     pub(crate) fn savepoint(&mut self) -> Savepoint {
         self.request += 1;

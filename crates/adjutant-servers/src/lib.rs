@@ -1,0 +1,7 @@
+//! Private database servers for tests and measurements: each in a folder of its own, on a socket or a free port,
+//! gone when the value is dropped.
+
+mod postgres;
+mod redis;
+
+pub use crate::{postgres::PostgresServer, redis::RedisServer};
