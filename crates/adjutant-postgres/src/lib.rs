@@ -1,0 +1,1 @@
+//! Queue, state and events on PostgreSQL, for many processes on many machines.

@@ -1,0 +1,1 @@
+//! Queue, state and events on Redis: standalone, Sentinel or Cluster.

@@ -1,0 +1,5 @@
+//! PostgreSQL.
+
+/// A private PostgreSQL server.
+#[derive(Debug)]
+pub struct PostgresServer;

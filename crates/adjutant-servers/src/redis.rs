@@ -1,0 +1,5 @@
+//! Redis.
+
+/// A private Redis server.
+#[derive(Debug)]
+pub struct RedisServer;
