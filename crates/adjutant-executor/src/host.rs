@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::{
-    control::{CANCEL, Control, LOST},
+    control::{CANCEL, Control, LOST, PAUSE},
     journal::Journal,
     shared::Shared,
 };
@@ -96,17 +96,22 @@ impl Host {
         std::mem::take(&mut self.lock().pending)
     }
 
-    /// Commits what is pending and `ops`.
+    /// Commits what is pending and `ops`. A write on its way is work under way: were the run suspended by
+    /// another branch meanwhile, nobody would know what was written.
     pub(crate) async fn commit(&self, ops: Vec<Op>) -> Result<Committed> {
         if self.is_broken() {
             return Err(broken());
         }
+        let _working = self.work();
         let pending = self.take_pending();
-        let mut all = pending.clone();
-        all.extend(ops);
+        let ops = if pending.is_empty() {
+            ops
+        } else {
+            pending.iter().cloned().chain(ops).collect()
+        };
         let commit = Commit {
             lease: self.lease,
-            ops: all,
+            ops,
             end: None,
         };
         let committed = self.shared.store.commit(commit).await;
@@ -212,12 +217,13 @@ impl Drop for Parked<'_> {
     }
 }
 
-/// Work under way.
+/// Work under way. Its end is of interest to what has to wait for it.
 pub(crate) struct Working<'a>(&'a Host);
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        if self.0.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.0.busy.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && (self.0.control.has(PAUSE) || !self.0.lock().waits.is_empty()) {
             self.0.control.nudge();
         }
     }

@@ -48,7 +48,15 @@ impl World {
     }
 
     pub fn runner(&self, agents: &AgentRegistry, config: RunnerConfig) -> AgentRunner {
-        let store = Arc::clone(&self.store) as Arc<dyn Store>;
+        self.runner_over(Arc::clone(&self.store) as Arc<dyn Store>, agents, config)
+    }
+
+    fn runner_over(
+        &self,
+        store: Arc<dyn Store>,
+        agents: &AgentRegistry,
+        config: RunnerConfig,
+    ) -> AgentRunner {
         AgentRunner::with_clock(store, agents.clone(), config, Arc::new(self.clock)).unwrap()
     }
 
@@ -57,15 +65,12 @@ impl World {
     }
 
     pub fn worker_with(&self, agents: &AgentRegistry, config: RunnerConfig) -> Worker {
-        let runner = self.runner(agents, config);
-        let stop = CancellationToken::new();
-        let (looping, stopping) = (runner.clone(), stop.clone());
-        let task = tokio::spawn(async move { looping.run_loop(stopping).await.unwrap() });
-        Worker {
-            runner,
-            stop,
-            task: Some(task),
-        }
+        Worker::start(self.runner(agents, config))
+    }
+
+    /// A worker that sees the world's store through another one.
+    pub fn worker_over(&self, store: impl Store + 'static, agents: &AgentRegistry) -> Worker {
+        Worker::start(self.runner_over(Arc::new(store), agents, Self::config()))
     }
 
     pub async fn submit(&self, agent: &str) -> RunId {
@@ -133,6 +138,17 @@ impl World {
 }
 
 impl Worker {
+    fn start(runner: AgentRunner) -> Self {
+        let stop = CancellationToken::new();
+        let (looping, stopping) = (runner.clone(), stop.clone());
+        let task = tokio::spawn(async move { looping.run_loop(stopping).await.unwrap() });
+        Self {
+            runner,
+            stop,
+            task: Some(task),
+        }
+    }
+
     /// Stops as if the process had died: nothing is given back.
     pub async fn crash(mut self) {
         let task = self.task.take().unwrap();

@@ -12,6 +12,7 @@ use adjutant_core::{
     AgentFn, AgentRegistry, ApprovalRequest, EventType, Json, RunId, RunResult, RunState,
 };
 use adjutant_queue::{Command, RunQueue};
+use adjutant_testkit::{FaultPlan, FaultStore, FaultyCall, Moment, Reaction};
 use serde_json::json;
 
 use crate::support::World;
@@ -148,6 +149,34 @@ async fn a_step_beside_a_wait_is_let_finish_before_the_run_is_suspended() {
     let run = world.submit("both").await;
     assert_eq!(world.end(run).await.run.state, RunState::Succeeded);
     assert_eq!(steps.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_beside_a_wait_is_let_finish_before_the_run_is_suspended() {
+    let world = World::new();
+    let written = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&written);
+    let agents = AgentRegistry::new().with(AgentFn::new("both", move |ctx| {
+        let written = Arc::clone(&counter);
+        async move {
+            let write = async {
+                ctx.emit("said", json!({})).await?;
+                written.fetch_add(1, SeqCst);
+                Ok(())
+            };
+            futures::future::try_join(ctx.sleep("nap", Duration::from_secs(60)), write).await?;
+            Ok(RunResult::default())
+        }
+    }));
+    let slow = FaultPlan::script(|fault| match (fault.call, fault.moment) {
+        (FaultyCall::Commit, Moment::After) => Reaction::Delay(Duration::from_secs(1)),
+        _ => Reaction::GoOn,
+    });
+    let _worker = world.worker_over(FaultStore::new(world.store.clone(), slow), &agents);
+    let run = world.submit("both").await;
+    world.until(run, EventType::RunWaiting).await;
+    assert_eq!(written.load(SeqCst), 1, "the branch learnt of its write");
+    assert_eq!(world.end(run).await.run.state, RunState::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
