@@ -19,11 +19,22 @@ pub use adjutant_state as state;
 pub use adjutant_store as store;
 
 pub use adjutant_core::{
-    Agent, AgentError, AgentFn, AgentKey, AgentRegistry, Error, ErrorInfo, Json, Message, Outcome,
-    Result, RetryPolicy, RunContext, RunId, RunInput, RunResult, RunState,
+    Agent, AgentError, AgentFn, AgentKey, AgentRegistry, ApprovalRequest, ChildOutcome, Decision,
+    Delegate, Error, ErrorInfo, Event, EventType, FailurePolicy, Fingerprint, Json, Limits,
+    Message, NewEvent, Outcome, Result, RetryPolicy, RunContext, RunId, RunInput, RunResult,
+    RunState, Timestamp, WorkerId,
 };
-pub use adjutant_executor::{AgentRunner, RunnerConfig, StepPlan};
-pub use adjutant_queue::{NewRun, RunLookup, RunQueue};
+pub use adjutant_executor::{AgentRunner, Drained, RunnerConfig, StepPlan};
+pub use adjutant_queue::{
+    Command, NewRun, RunFilter, RunLookup, RunQueue, RunRecord, RunView, Submitted,
+};
 pub use adjutant_store::{MemoryStore, Store};
 
+/// What stops [`AgentRunner::run_loop`], and what reads [`events::tail`].
+pub use {futures::StreamExt, tokio_util::sync::CancellationToken};
+
 pub use crate::open::{StoreOptions, Synchronous, open_store};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/embedding.md")]
+mod guide {}

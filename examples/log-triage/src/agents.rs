@@ -8,44 +8,43 @@ use std::{
 };
 
 use adjutant::{
-    AgentError, AgentFn, AgentRegistry, RunContext, RunInput, RunResult, core::Delegate,
+    AgentError, AgentFn, AgentRegistry, Delegate, Fingerprint, RunContext, RunInput, RunResult,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::analysis::{Findings, chunks};
+use crate::{
+    analysis::Findings,
+    log::{self, Piece},
+};
 
-/// Lines that one child run reads.
-const CHUNK_LINES: usize = 25;
-
-/// What `triage` is asked to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What `triage` is asked to do. Whoever asks for the same gets the same run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// The log.
     pub log: PathBuf,
+    /// What it says.
+    pub content: Fingerprint,
     /// Where the report goes; each chunk leaves a line in the file beside it with `.log` appended.
     pub report: PathBuf,
-    /// A pause in each chunk, to have time to look, or to kill.
-    pub pause_ms: u64,
 }
 
-/// One piece of the log.
+/// What `log-chunk` is asked to do.
 #[derive(Debug, Serialize, Deserialize)]
-struct Piece {
-    number: usize,
-    text: String,
+struct Chunk {
+    piece: Piece,
     job: Job,
 }
 
-/// Both agents.
-pub fn agents() -> AgentRegistry {
+/// Both agents. The pause in each chunk gives time to look, or to kill.
+pub fn agents(pause: Duration) -> AgentRegistry {
     AgentRegistry::new()
         .with(AgentFn::new(
             "triage",
             |ctx| async move { triage(&ctx).await },
         ))
-        .with(AgentFn::new("log-chunk", |ctx| async move {
-            read_chunk(&ctx).await
+        .with(AgentFn::new("log-chunk", move |ctx| async move {
+            read_chunk(&ctx, pause).await
         }))
 }
 
@@ -53,19 +52,20 @@ async fn triage(ctx: &RunContext) -> Result<RunResult, AgentError> {
     let job: Job = ctx.input_data()?;
     let pieces = ctx
         .step("split", || async {
-            Ok(chunks(&read(&job.log)?, CHUNK_LINES))
+            let text = log::read(&job.log).map_err(|error| log::unreadable(&error))?;
+            if log::fingerprint(&text) != job.content {
+                return Err(log::changed(&job.log));
+            }
+            Ok(log::pieces(&text))
         })
         .await?;
     ctx.checkpoint(&json!({ "chunks": pieces.len() })).await?;
 
     let mut fan_out = Delegate::new("read chunks");
-    for (number, text) in pieces.into_iter().enumerate() {
-        let piece = serde_json::to_value(Piece {
-            number,
-            text,
-            job: job.clone(),
-        })?;
-        fan_out = fan_out.child("log-chunk", RunInput::data(piece));
+    for piece in pieces {
+        let job = job.clone();
+        let chunk = serde_json::to_value(Chunk { piece, job })?;
+        fan_out = fan_out.child("log-chunk", RunInput::data(chunk));
     }
     let mut findings = Findings::default();
     for chunk in ctx.delegate(fan_out).await? {
@@ -97,27 +97,21 @@ async fn triage(ctx: &RunContext) -> Result<RunResult, AgentError> {
     })))
 }
 
-async fn read_chunk(ctx: &RunContext) -> Result<RunResult, AgentError> {
-    let piece: Piece = ctx.input_data()?;
+async fn read_chunk(ctx: &RunContext, pause: Duration) -> Result<RunResult, AgentError> {
+    let Chunk { piece, job } = ctx.input_data()?;
     let findings = ctx
         .step("read", || async {
-            tokio::time::sleep(Duration::from_millis(piece.job.pause_ms)).await;
-            leave_a_line(&piece)?;
-            Ok(Findings::of(&piece.text))
+            tokio::time::sleep(pause).await;
+            let findings = Findings::of(&piece.read(&job.log)?);
+            leave_a_line(&job, &piece)?;
+            Ok(findings)
         })
         .await?;
     Ok(RunResult::output(serde_json::to_value(findings)?))
 }
 
-fn read(path: &Path) -> Result<String, AgentError> {
-    // A file that is not there will not be there in a second either.
-    std::fs::read_to_string(path).map_err(|error| {
-        AgentError::permanent("unreadable_log", format!("{}: {error}", path.display()))
-    })
-}
-
-fn leave_a_line(piece: &Piece) -> std::io::Result<()> {
-    let mut path = piece.job.report.clone().into_os_string();
+fn leave_a_line(job: &Job, piece: &Piece) -> std::io::Result<()> {
+    let mut path = job.report.clone().into_os_string();
     path.push(".log");
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     writeln!(file, "chunk {}", piece.number)

@@ -24,6 +24,9 @@ pub struct Group {
     pub sample: String,
 }
 
+/// Characters of a message that are kept.
+const LONGEST: usize = 200;
+
 const LEVELS: [&str; 4] = ["ERROR", "WARN", "INFO", "DEBUG"];
 
 impl Findings {
@@ -39,6 +42,7 @@ impl Findings {
             let message = line
                 .split_once(level)
                 .map_or(line, |(_, message)| message.trim());
+            let message = clip(message);
             let group = findings
                 .groups
                 .entry(format!("{level} {}", signature(message)));
@@ -84,6 +88,11 @@ impl Findings {
     }
 }
 
+fn clip(message: &str) -> &str {
+    let end = message.char_indices().nth(LONGEST);
+    end.map_or(message, |(end, _)| &message[..end])
+}
+
 /// The message with everything that varies taken out.
 fn signature(message: &str) -> String {
     let words = message.split_whitespace().map(|word| {
@@ -94,22 +103,22 @@ fn signature(message: &str) -> String {
 }
 
 /// Cuts text into pieces of about `lines` lines; a line without a level stays with the one before it.
-pub fn chunks(text: &str, lines: usize) -> Vec<String> {
-    let mut chunks: Vec<String> = Vec::new();
-    let mut size = lines;
-    for line in text.lines() {
+pub fn cut(text: &str, lines: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut end, mut size) = (0, 0, 0);
+    for line in text.split_inclusive('\n') {
         let begins = LEVELS.iter().any(|level| line.contains(level));
-        if size >= lines && begins || chunks.is_empty() {
-            chunks.push(String::new());
-            size = 0;
+        if size >= lines && begins {
+            pieces.push(&text[begin..end]);
+            (begin, size) = (end, 0);
         }
-        if let Some(chunk) = chunks.last_mut() {
-            chunk.push_str(line);
-            chunk.push('\n');
-        }
+        end += line.len();
         size += 1;
     }
-    chunks
+    if begin < end {
+        pieces.push(&text[begin..end]);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -131,8 +140,8 @@ mod tests {
     fn chunks_together_say_what_the_whole_says() {
         for lines in 1..6 {
             let mut merged = Findings::default();
-            chunks(LOG, lines)
-                .iter()
+            cut(LOG, lines)
+                .into_iter()
                 .for_each(|chunk| merged.merge(Findings::of(chunk)));
             assert_eq!(merged, Findings::of(LOG), "in chunks of {lines}");
         }
