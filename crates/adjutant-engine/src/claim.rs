@@ -26,7 +26,21 @@ struct Line {
 
 /// The lines that the claims of one batch have looked at. What is stored does not change meanwhile.
 #[derive(Default)]
-pub(crate) struct Lines(HashMap<Vec<AgentKey>, Line>);
+pub(crate) struct Lines {
+    by_filter: HashMap<Vec<AgentKey>, Line>,
+    /// How many runs all the claims would take: one look serves them all.
+    wanted: usize,
+}
+
+impl Lines {
+    pub(crate) fn wanted_by<'a>(claims: impl Iterator<Item = &'a ClaimRequest>) -> Self {
+        let wanted: usize = claims.map(|claim| claim.capacity.min(CLAIM_LIMIT)).sum();
+        Self {
+            wanted: wanted.min(CLAIM_LIMIT),
+            ..Self::default()
+        }
+    }
+}
 
 /// A run that a claim got, without what has to be read.
 pub(crate) type Taken = (Lease, RunId);
@@ -102,6 +116,7 @@ impl<S: Storage> Batch<'_, S> {
         lines: &mut Lines,
         dry: bool,
     ) -> Result<Vec<RunId>> {
+        let asked = limit.max(lines.wanted);
         let names = names(agents);
         if names.is_empty() && *agents != AgentFilter::Any {
             return Ok(Vec::new());
@@ -113,14 +128,14 @@ impl<S: Storage> Batch<'_, S> {
         let line = if dry {
             &mut dried
         } else {
-            lines.0.entry(names.clone()).or_default()
+            lines.by_filter.entry(names.clone()).or_default()
         };
         line.runs.retain(|(_, run)| self.may_claim(*run));
         if line.runs.len() < limit && !line.complete {
             let mut known = self.known_where(|place| place.ready);
             known.extend(&self.unreadable);
-            let found = self.db.ready(&names, limit, &known).await?;
-            line.complete = found.len() < limit;
+            let found = self.db.ready(&names, asked, &known).await?;
+            line.complete = found.len() < asked;
             line.runs.clear();
             for ready in found {
                 match ready.loaded {

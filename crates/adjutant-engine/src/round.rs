@@ -70,7 +70,7 @@ async fn claim_all<S: Storage>(
     {
         parked.push_back(claim);
     }
-    let mut lines = Lines::default();
+    let mut lines = Lines::wanted_by(parked.iter().map(|claim| &claim.request));
     let mut taken: Vec<Vec<Taken>> = Vec::new();
     let now = Instant::now();
     let first = round.begun.len();
