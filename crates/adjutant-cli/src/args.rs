@@ -10,6 +10,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, USAGE},
     output::{Color, Format, Output},
+    paste::Paste,
 };
 
 /// Runs AI agents as durable work: what is done stays done, whatever dies.
@@ -67,7 +68,12 @@ impl Global {
     /// Where output goes.
     pub fn output(&self) -> Output {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Output::new(self.output, self.quiet, self.color, no_color)
+        let config = self.config.as_ref().map(|file| file.display().to_string());
+        let given = [("--config", config), ("--store", self.store.clone())];
+        let given = given
+            .into_iter()
+            .filter_map(|(option, value)| Some((option, value?)));
+        Output::new(self.output, self.quiet, self.color, no_color).telling(Paste::new(given))
     }
 
     /// What the flags say about settings.

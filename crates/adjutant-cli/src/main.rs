@@ -7,6 +7,7 @@ mod args;
 mod exit;
 mod failure;
 mod output;
+mod paste;
 mod project;
 mod units;
 
@@ -17,6 +18,7 @@ mod agents;
 mod approvals;
 mod ids;
 mod input;
+mod parked;
 mod recovery;
 mod workers;
 

@@ -6,7 +6,10 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    paste::Paste,
+};
 
 /// The form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +51,7 @@ pub struct Output {
     pub format: Format,
     pub quiet: bool,
     color: bool,
+    paste: Paste,
 }
 
 impl Output {
@@ -61,7 +65,24 @@ impl Output {
             format: format.unwrap_or(Format::Table),
             quiet,
             color,
+            paste: Paste::default(),
         }
+    }
+
+    /// The same, telling commands as they have to be given for the same store.
+    #[must_use]
+    pub fn telling(self, paste: Paste) -> Self {
+        Self { paste, ..self }
+    }
+
+    /// A command of this program to tell the user, such as `runs list`.
+    pub fn command(&self, rest: &str) -> String {
+        self.paste.command(rest)
+    }
+
+    /// Advice to tell the user, whose commands stand in backquotes or behind a colon.
+    pub fn advice(&self, text: &str) -> String {
+        self.paste.advice(text)
     }
 
     /// Whether results are for programs.
@@ -182,7 +203,12 @@ impl Output {
 
     /// What went wrong, on stderr.
     pub fn failure(&self, failure: &Failure) {
+        let hint = failure.hint.as_deref().map(|hint| self.advice(hint));
         if self.format == Format::Json {
+            let failure = Failure {
+                hint,
+                ..failure.clone()
+            };
             let json = serde_json::json!({ "error": failure });
             return self.tell(&json.to_string());
         }
@@ -193,7 +219,7 @@ impl Output {
             let label = self.paint(Paint::Dim, "cause:");
             self.tell(&format!("{label} {}", failure.causes.join(": ")));
         }
-        if let Some(hint) = &failure.hint {
+        if let Some(hint) = hint {
             let label = self.paint(Paint::Cyan, "hint:");
             self.tell(&format!("{label} {hint}"));
         }

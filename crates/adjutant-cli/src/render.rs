@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     approvals::Question,
     output::{Output, Paint},
+    paste::quoted,
     units::show_duration,
     view::clip,
 };
@@ -129,7 +130,7 @@ impl<'a> Renderer<'a> {
             EventType::RunPaused => self.sign(
                 Paint::Yellow,
                 "⏸",
-                &format!("paused; go on with: agent runs resume {}", self.run),
+                &format!("paused; go on with: {}", self.command("resume")),
             ),
             EventType::RunParked => {
                 self.sign(Paint::Red, "■", &format!("parked: {}", text("reason")))
@@ -220,7 +221,6 @@ impl<'a> Renderer<'a> {
 
     /// A question and the commands that answer it.
     pub fn question(&self, question: &Question) -> String {
-        let run = self.run;
         let mut lines = vec![self.sign(
             Paint::Cyan,
             "?",
@@ -229,9 +229,9 @@ impl<'a> Renderer<'a> {
         if !question.data.is_null() {
             lines.push(format!("    {}", clip(question.data.as_str(), 400)));
         }
-        let key = &question.key;
-        lines.push(format!("    yes: agent runs approve {run} {key}"));
-        lines.push(format!("    no:  agent runs deny {run} {key}"));
+        let key = quoted(&question.key);
+        lines.push(format!("    yes: {} {key}", self.command("approve")));
+        lines.push(format!("    no:  {} {key}", self.command("deny")));
         if let Some(until) = &question.expires_at {
             lines.push(format!("    {}", self.dim(&format!("until {until}"))));
         }
@@ -273,7 +273,7 @@ impl<'a> Renderer<'a> {
                 return format!("until {}", clock(at).trim_start_matches("at "));
             }
             if let Some(name) = on["signal"].as_str() {
-                return format!("for a signal: agent runs signal {} {name}", self.run);
+                return format!("for a signal: {} {}", self.command("signal"), quoted(name));
             }
             "for child runs".to_owned()
         });
@@ -282,6 +282,11 @@ impl<'a> Renderer<'a> {
 
     fn other(&self, event: &Event) -> String {
         clip(&format!("{} {}", event.event_type, event.payload), WIDTH)
+    }
+
+    /// The command that does this to the run.
+    fn command(&self, does: &str) -> String {
+        self.out.command(&format!("runs {does} {}", self.run))
     }
 
     fn dim(&self, text: &str) -> String {

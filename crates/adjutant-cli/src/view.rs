@@ -45,6 +45,8 @@ pub struct RunJson<'a> {
     pub last_seq: u64,
     pub unread_signals: u64,
     pub children: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parked_below: Vec<RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a ErrorInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +86,7 @@ impl<'a> RunJson<'a> {
             last_seq: run.last_seq,
             unread_signals: run.unread_signals,
             children: run.children,
+            parked_below: Vec::new(),
             error: run.error.as_ref(),
             input: None,
             metadata: None,

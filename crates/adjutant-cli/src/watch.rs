@@ -14,6 +14,7 @@ use crate::{
     drive::{Drive, Ended, News},
     failure::Result,
     output::Paint,
+    parked::{self, Lookout},
     render::Renderer,
     tail::Tail,
 };
@@ -54,6 +55,8 @@ impl<'a> Watch<'a> {
 
     pub async fn until_done(&mut self) -> Result<Ended> {
         self.open_questions().await?;
+        let mut lookout = Lookout::default();
+        let mut look = tokio::time::interval(parked::LOOK);
         loop {
             if let Some(ended) = self.settled().await? {
                 return Ok(ended);
@@ -61,6 +64,9 @@ impl<'a> Watch<'a> {
             tokio::select! {
                 events = self.tail.next() => self.show(&events?),
                 Some(line) = next_line(&mut self.lines) => self.answer(&line).await?,
+                _ = look.tick() => {
+                    lookout.look(self.drive.context, &*self.drive.store, self.drive.run).await?;
+                }
             }
         }
     }

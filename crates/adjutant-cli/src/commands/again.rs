@@ -94,7 +94,8 @@ fn told_new(context: &Context, run: Option<RunId>, source: &RunView) -> Result<E
         context.out.line(&run.to_string())?;
     }
     context.out.note(&format!(
-        "queued; work on it here with: agent runs resume {run}"
+        "queued; work on it here with: {}",
+        context.out.command(&format!("runs resume {run}"))
     ));
     Ok(Exit::Ok)
 }

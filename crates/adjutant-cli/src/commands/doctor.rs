@@ -69,6 +69,10 @@ pub async fn run(context: &Context) -> Result<Exit> {
     findings.extend(space(context));
     findings.extend(programs());
     findings.extend(system());
+    for finding in &mut findings {
+        let advice = finding.advice.take();
+        finding.advice = advice.map(|advice| context.out.advice(&advice));
+    }
     let sound = findings
         .iter()
         .all(|finding| finding.verdict != Verdict::Problem);

@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use adjutant::{
     Store,
-    core::{Event, EventType, RunId, Visibility},
+    core::{Event, EventType, RunId, RunState, Visibility},
 };
 use clap::Subcommand;
 
 use crate::{
-    context::Context, exit::Exit, failure::Result, interrupt::Interrupts, output::Format,
-    tail::Tail, view::clip,
+    context::Context,
+    exit::Exit,
+    failure::Result,
+    interrupt::Interrupts,
+    output::Format,
+    parked::{self, Lookout},
+    tail::Tail,
+    view::clip,
 };
 
 #[derive(Debug, Subcommand)]
@@ -82,36 +88,52 @@ pub async fn print(
             break;
         }
     }
-    if !follow || has_ended || has_ended_before(&store, run).await? {
+    if !follow || has_ended || stands_still(context, &store, run).await? {
         return Ok(Exit::Ok);
     }
     let mut interrupts = Interrupts::new()?;
+    let mut lookout = Lookout::default();
+    let mut look = tokio::time::interval(parked::LOOK);
     loop {
         let events = tokio::select! {
             events = tail.next() => events?,
             _ = interrupts.next() => {
-                context.out.note(&format!("go on with: agent runs events {run} --follow --after {}", tail.after));
+                let after = tail.after;
+                let again = format!("runs events {run} --follow --after {after}");
+                context.out.note(&format!("go on with: {}", context.out.command(&again)));
                 return Ok(Exit::Interrupted);
             }
+            _ = look.tick() => {
+                lookout.look(context, &*store, run).await?;
+                continue;
+            }
         };
+        let mut is_over = false;
         for event in &events {
             if filter.takes(event) {
                 line(context, event)?;
             }
-            if event.event_type.is_terminal() {
-                return Ok(Exit::Ok);
-            }
+            is_over |= event.event_type.is_terminal();
+        }
+        let was_parked = events
+            .iter()
+            .any(|event| event.event_type == EventType::RunParked);
+        if is_over || (was_parked && stands_still(context, &store, run).await?) {
+            return Ok(Exit::Ok);
         }
     }
 }
 
-/// Whether its last event lies at or before the cursor that the user gave.
-async fn has_ended_before(store: &Arc<dyn Store>, run: RunId) -> Result<bool> {
+/// Whether there is nothing to follow: it has ended, or is parked, which is told.
+async fn stands_still(context: &Context, store: &Arc<dyn Store>, run: RunId) -> Result<bool> {
     let view = store
         .get(run)
         .await?
         .ok_or(adjutant::Error::RunNotFound(run))?;
-    Ok(view.run.state.is_terminal())
+    if view.run.state == RunState::Parked {
+        context.out.tell(&parked::describe(context, &view.run));
+    }
+    Ok(view.run.state.is_settled())
 }
 
 fn line(context: &Context, event: &Event) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::{
     context::Context,
     exit::Exit,
     failure::{Failure, Result, USAGE},
+    paste::quoted,
 };
 
 #[derive(Debug, Args)]
@@ -97,9 +98,10 @@ impl Init {
         for (file, _) in files {
             out.note(&format!("wrote {}", self.dir.join(file).display()));
         }
+        let dir = quoted(&self.dir.display().to_string());
         out.note(&format!(
-            "run it with: agent run {} 'to be or not to be'",
-            self.dir.display()
+            "run it with: {}",
+            out.command(&format!("run {dir} 'to be or not to be'"))
         ));
         Ok(Exit::Ok)
     }

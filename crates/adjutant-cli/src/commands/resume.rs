@@ -49,11 +49,13 @@ impl Resume {
         let out = &context.out;
         if self.detach {
             out.note(&format!(
-                "{run} is {}; a worker takes it: agent worker PATH",
-                view.run.state
+                "{run} is {}; a worker takes it: {}",
+                view.run.state,
+                out.command("worker PATH")
             ));
             return Ok(Exit::Ok);
         }
+        let watch = out.command(&format!("runs events {run} --follow"));
         let folder = drive::notes_folder(context);
         let notes = folder.as_deref().map(workers::notes).unwrap_or_default();
         let agent = view.run.agent.as_str();
@@ -64,7 +66,7 @@ impl Resume {
         });
         if let Some(note) = serving {
             out.note(&format!(
-                "{run} goes on in worker {} (pid {}); watch it: agent runs events {run} --follow",
+                "{run} goes on in worker {} (pid {}); watch it: {watch}",
                 note.worker, note.pid
             ));
             return Ok(Exit::Ok);
@@ -72,9 +74,7 @@ impl Resume {
         match recovery::holder(&view.run, &notes) {
             Holder::Nobody => {}
             Holder::Alive(worker) => {
-                out.note(&format!(
-                    "worker {worker} is at it; watch it: agent runs events {run} --follow"
-                ));
+                out.note(&format!("worker {worker} is at it; watch it: {watch}"));
                 return Ok(Exit::Ok);
             }
             Holder::Dead(lease) => {
@@ -90,7 +90,8 @@ impl Resume {
         let run = view.run.id;
         let Some(manifest) = manifest_of(view) else {
             context.out.note(&format!(
-                "{run} is queued; serve its agent with: agent worker PATH"
+                "{run} is queued; serve its agent with: {}",
+                context.out.command("worker PATH")
             ));
             return Ok(Exit::Ok);
         };

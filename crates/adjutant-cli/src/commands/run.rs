@@ -238,8 +238,9 @@ async fn detach(context: &Context, store: &Arc<dyn Store>, run: NewRun) -> Resul
             context.out.line(&submitted.run.to_string())?;
         }
         context.out.note(&format!(
-            "queued for {agent}; a worker takes it: agent worker PATH; its result: agent runs wait {}",
-            submitted.run
+            "queued for {agent}; a worker takes it: {}; its result: {}",
+            context.out.command("worker PATH"),
+            context.out.command(&format!("runs wait {}", submitted.run))
         ));
     }
     Ok(Exit::Ok)

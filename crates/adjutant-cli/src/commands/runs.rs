@@ -15,14 +15,13 @@ use crate::{
     exit::Exit,
     failure::Result,
     ids,
+    parked::{self, Lookout},
+    paste::quoted,
     units::parse_duration,
     workers::{self, Life},
 };
 
 use super::{again, answer, control, events, resume, show};
-
-/// How often a wait without end is asked again.
-const WAIT_ROUND: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 #[command(
@@ -181,7 +180,8 @@ impl Which {
     async fn show(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
         let run = self.find(store).await?;
         let view = whole(store, run).await?;
-        show::run(context, &view)?;
+        let parked = parked::below(&**store, run).await?;
+        show::run(context, &view, &parked)?;
         Ok(Exit::Ok)
     }
 }
@@ -230,13 +230,15 @@ impl Wait {
     async fn run(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
         let run = ids::resolve(&**store, &self.run).await?;
         note_nobody(context, store, run).await?;
+        let mut lookout = Lookout::default();
         let deadline = self
             .timeout
             .map(|timeout| tokio::time::Instant::now() + timeout);
         loop {
+            lookout.look(context, &**store, run).await?;
             let left = deadline.map(|deadline| deadline - tokio::time::Instant::now());
             let view = store
-                .settled(run, left.unwrap_or(WAIT_ROUND).min(WAIT_ROUND))
+                .settled(run, left.unwrap_or(parked::LOOK).min(parked::LOOK))
                 .await?;
             let is_over = deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
             if view.run.state.is_settled() || is_over {
@@ -262,7 +264,8 @@ async fn note_nobody(context: &Context, store: &Arc<dyn Store>, run: RunId) -> R
         let place = manifest_of(&view).and_then(|path| path.parent().map(PathBuf::from));
         let place = place.map_or_else(|| "PATH".to_owned(), |path| context.project.short(&path));
         context.out.note(&format!(
-            "no worker of this machine serves {agent}; start one: agent worker {place}"
+            "no worker of this machine serves {agent}; start one: {}",
+            context.out.command(&format!("worker {}", quoted(&place)))
         ));
     }
     Ok(())

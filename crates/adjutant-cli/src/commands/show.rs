@@ -12,7 +12,7 @@ use crate::{
     exit::Exit,
     failure::Result,
     output::Paint,
-    recovery,
+    parked, recovery,
     units::{show_duration, show_size},
     view::{RunJson, clip, readable},
 };
@@ -23,7 +23,8 @@ pub fn ended(context: &Context, run: RunId, ended: Ended) -> Result<Exit> {
         Ended::Settled(view) | Ended::Left(view) => outcome(context, &view),
         Ended::Interrupted => {
             context.out.tell(&format!(
-                "{run} has not ended; go on with the same command, or: agent runs resume {run}"
+                "{run} has not ended; go on with the same command, or: {}",
+                context.out.command(&format!("runs resume {run}"))
             ));
             Ok(Exit::Interrupted)
         }
@@ -99,7 +100,9 @@ fn failed(context: &Context, view: &RunView, error: &ErrorInfo, took: &str) {
     }
     let run = view.run.id;
     out.note(&format!(
-        "hint: what happened: agent runs events {run}; once more: agent runs retry {run}"
+        "hint: what happened: {}; once more: {}",
+        out.command(&format!("runs events {run}")),
+        out.command(&format!("runs retry {run}"))
     ));
 }
 
@@ -133,13 +136,15 @@ fn standing(context: &Context, run: &RunRecord) {
         "{} {what}",
         out.paint(Paint::Yellow, &id.to_string())
     ));
-    out.tell(&format!("hint: {next}"));
+    out.tell(&format!("hint: {}", out.advice(&next)));
 }
 
 /// All there is to say of one run.
-pub fn run(context: &Context, view: &RunView) -> Result<()> {
+pub fn run(context: &Context, view: &RunView, parked_below: &[RunRecord]) -> Result<()> {
     if context.out.is_structured() {
-        return context.out.value(&RunJson::whole(view));
+        let mut shown = RunJson::whole(view);
+        shown.parked_below = parked_below.iter().map(|run| run.id).collect();
+        return context.out.value(&shown);
     }
     let run = &view.run;
     let now = recovery::now();
@@ -169,6 +174,9 @@ pub fn run(context: &Context, view: &RunView) -> Result<()> {
     );
     add("not before", run.not_before.map(|at| at.to_string()));
     add("waits", run.wait.as_ref().map(waits));
+    for parked in parked_below {
+        add("", Some(parked::describe(context, parked)));
+    }
     add(
         "worker",
         run.held

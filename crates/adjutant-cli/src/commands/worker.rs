@@ -16,12 +16,15 @@ use crate::{
     exit::Exit,
     failure::{AGENT_NOT_FOUND, Failure, Result},
     interrupt::Interrupts,
+    recovery,
     units::show_duration,
-    workers::Posted,
+    workers::{self, Life, Posted},
 };
 
 /// How often a worker that is to stop when all is done looks whether it is.
 const DRAIN_CHECK: Duration = Duration::from_millis(250);
+/// Runs of each agent that are looked at for dead workers.
+const HELD_LOOKED_AT: usize = 1000;
 
 #[derive(Debug, Args)]
 #[command(
@@ -60,6 +63,7 @@ impl Worker {
             names.join(", "),
             store.info().location,
         ));
+        told_held(context, &*store, &agents).await?;
         let stop = CancellationToken::new();
         let mut work = tokio::spawn({
             let (runner, stop) = (runner.clone(), stop.clone());
@@ -128,6 +132,39 @@ impl Worker {
             ..config
         }
     }
+}
+
+/// Tells of runs whose workers are known to be dead. They come back when their leases end, and not before: that is
+/// how runs that kill their workers are counted and parked.
+async fn told_held(context: &Context, store: &dyn Store, agents: &[Found]) -> Result<()> {
+    let notes = drive::notes_folder(context).map(|folder| workers::notes(&folder));
+    let notes = notes.unwrap_or_default();
+    let mut ends = Vec::new();
+    for agent in agents {
+        let filter = RunFilter {
+            states: vec![RunState::Running],
+            agent: Some(agent.key().into()),
+            limit: HELD_LOOKED_AT,
+            ..RunFilter::default()
+        };
+        let held = store
+            .list(filter)
+            .await?
+            .into_iter()
+            .filter_map(|run| run.held);
+        let dead = held.filter(|held| workers::life_of(&notes, held.worker) == Life::Dead);
+        ends.extend(dead.map(|held| held.expires_at));
+    }
+    let Some(first) = ends.iter().min() else {
+        return Ok(());
+    };
+    let runs = match ends.len() {
+        1 => "1 run is held by a dead worker and comes".to_owned(),
+        many => format!("{many} runs are held by dead workers; the first comes"),
+    };
+    let left = show_duration(first.since(recovery::now()));
+    context.out.note(&format!("{runs} back in {left}"));
+    Ok(())
 }
 
 /// Whether a run of these agents is pending or under way.

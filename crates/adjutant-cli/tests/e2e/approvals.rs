@@ -64,3 +64,28 @@ fn who_does_not_wait_for_people_leaves_with_five_and_can_come_back() {
         .agent(&["runs", "deny", &run])
         .refused(2, "no_approval_pending");
 }
+
+#[test]
+fn what_is_told_to_answer_can_be_pasted_whatever_the_store_and_the_key_are_called() {
+    let project = Project::new();
+    project.python_agent(
+        "asks",
+        "return run.request_approval('go now', 'Deploy?').approved",
+    );
+    let store = "sqlite:my runs.db";
+    let asked = project.agent(&["--store", store, "run", "asks", "--no-wait-input"]);
+    let told = asked.code_is(5).stderr.clone();
+    let yes = told
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("yes: "));
+    project.paste(yes.unwrap()).code_is(0).says("is approved");
+    // The hint at the end has another way to go on.
+    let resume = told.rsplit("then: ").next().unwrap();
+    assert_eq!(project.paste(resume).code_is(0).stdout, "true\n");
+
+    let refused = project.agent(&["--store", store, "runs", "show", "facade00"]);
+    let hint = refused.refused(2, "run_not_found").stderr.clone();
+    let command = hint.split('`').nth(3).unwrap();
+    let listed = project.paste(command);
+    assert!(listed.code_is(0).stdout.contains("asks"), "{listed:#?}");
+}

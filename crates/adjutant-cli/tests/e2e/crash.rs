@@ -144,3 +144,18 @@ fn an_equal_command_beside_a_living_one_starts_its_own_run() {
     first.ended().code_is(0);
     second.ended().code_is(0);
 }
+
+#[test]
+fn a_worker_says_how_long_a_dead_one_keeps_its_runs() {
+    let project = Project::new();
+    project.python_agent("steps", STEPS);
+    let run = project.submit(&["steps"]);
+    let mut command = project.command(&["worker", "steps"]);
+    let first = project.start_with(command.env("ADJUTANT_RUNNER__LEASE_TTL", "1h"));
+    at_the_gate(&project);
+    first.signal("KILL");
+    assert_eq!(first.ended().code, None);
+    let second = project.start(&["worker", "steps"]);
+    second.until_stderr("1 run is held by a dead worker and comes back in 59m");
+    assert_eq!(project.state(&run), "running");
+}

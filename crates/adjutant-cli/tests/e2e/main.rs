@@ -16,4 +16,5 @@ mod crash;
 mod errors;
 mod events;
 mod output;
+mod parked;
 mod running;

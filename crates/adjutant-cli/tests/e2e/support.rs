@@ -102,6 +102,23 @@ impl Project {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// Gives a shell a command line that the binary has told.
+    pub fn paste(&self, line: &str) -> Ended {
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_agent"));
+        let mut path = binary.parent().unwrap().as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap());
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", line])
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", path)
+            .env("USER", "tester")
+            .stdin(Stdio::null());
+        shell.output().unwrap().into()
+    }
+
     /// Starts the binary and does not wait for it.
     pub fn start(&self, arguments: &[&str]) -> Running {
         self.start_with(&mut self.command(arguments))
