@@ -123,7 +123,7 @@ async fn waits_that_are_over_are_answered() {
     let case = Case::python(
         "run.sleep('nap', 1.5)\n\
          signal = run.wait_for_signal('go')\n\
-         decision = run.request_approval('ship', 'Ship it?', data={'v': 1})\n\
+         decision = run.request_approval('ship', 'Ship it?', data={'v': 1}, timeout=90)\n\
          children = run.delegate('fan', [Child('other', data={'x': 1})])\n\
          return [signal, decision.approved, decision.by, children[0].output]",
     );
@@ -146,6 +146,7 @@ async fn waits_that_are_over_are_answered() {
     let memory = case.memory.lock().unwrap();
     assert_eq!(memory.asked[0].key, "ship");
     assert_eq!(memory.asked[0].data, Json::from(json!({ "v": 1 })));
+    assert_eq!(memory.asked[0].expires_in, Some(Duration::from_secs(90)));
 }
 
 #[tokio::test]
@@ -342,6 +343,22 @@ async fn a_line_over_the_limit_ends_the_attempt() {
         (failure.kind.as_str(), failure.retriable),
         ("protocol_error", false)
     );
+    assert!(failure.message.contains("file"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn an_agent_that_skips_a_line_of_the_host_does_not_wait_for_it_for_ever() {
+    let case = Case::by_hand(
+        r#"
+send(id=None, error=dict(code=-31011, message="a line over 99 bytes"))
+while True:
+    send(method="heartbeat", params={})
+    time.sleep(0.05)
+"#,
+    );
+    let failure = case.failure().await;
+    assert_eq!(failure.kind, "protocol_error");
+    assert!(failure.message.contains("99 bytes"), "{}", failure.message);
 }
 
 #[tokio::test]

@@ -34,7 +34,8 @@ pub enum Frame {
         /// The start of the line, for the log.
         excerpt: String,
     },
-    /// A line over the limit; it was skipped up to its newline. Answer with -31011 and a null id.
+    /// A line over the limit; it was skipped up to its newline. An agent answers with -31011 and a null id, a host ends
+    /// the attempt.
     TooLong {
         /// The limit it broke, in bytes.
         limit: usize,

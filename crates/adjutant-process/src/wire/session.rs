@@ -248,7 +248,9 @@ impl<'a> Session<'a> {
                 wire::MAX_GARBAGE_LINES
             ),
             Incoming::TooLong(limit) => {
-                format!("a line on stdout is longer than the limit of {limit} bytes")
+                format!(
+                    "a line on stdout is longer than the limit of {limit} bytes; leave what is large in a file and name that"
+                )
             }
         };
         ControlFlow::Break(Failure::misbehaved(broken, &self.logs))
@@ -279,6 +281,9 @@ impl<'a> Session<'a> {
     fn response(&mut self, response: wire::Response) -> ControlFlow<Failure> {
         let starting = matches!(self.phase, Phase::Starting { .. });
         match (response.id, starting) {
+            (None, _) if let Some(why) = skipped(&response.outcome) => {
+                ControlFlow::Break(Failure::misbehaved(why, &self.logs))
+            }
             (Some(INITIALIZE), true) => match self.start(response.outcome) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error.into()),
@@ -397,6 +402,13 @@ impl<'a> Session<'a> {
             Alarm::Drained => Failure::process_exited(self.exit, &self.logs),
         }
     }
+}
+
+/// Whether the agent could not take a line: what that said is lost, and the agent may wait for it for ever.
+fn skipped(outcome: &wire::Outcome) -> Option<String> {
+    let error = outcome.as_ref().err()?;
+    let is_line = error.code == wire::ErrorCode::TooLarge.code();
+    is_line.then(|| format!("the agent skipped a line of the host: {}", error.message))
 }
 
 /// Facts that only the runtime can know; an agent that claims them is not believed.
