@@ -4,4 +4,7 @@
 mod postgres;
 mod redis;
 
-pub use crate::{postgres::PostgresServer, redis::RedisServer};
+pub use crate::{
+    postgres::{PostgresServer, PostgresSettings, SharedPostgres},
+    redis::RedisServer,
+};
