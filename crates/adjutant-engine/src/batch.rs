@@ -6,13 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use adjutant_core::{Error, IdMap, IdSet, Result, RunId, RunState, StepRecord, Timestamp};
+use adjutant_core::{Error, IdMap, IdSet, Outcome, Result, RunId, RunState, StepRecord, Timestamp};
 use adjutant_queue::{Group, RunRecord, Signal};
 
 use crate::{
+    cache::Cache,
     effects::Todo,
     reply::again,
-    slot::{Cache, Dirty, Place, Slot},
+    slot::{Dirty, Place, Slot},
     storage::{Added, Loaded, Storage},
     undo::Undo,
 };
@@ -68,6 +69,8 @@ pub(crate) struct Batch<'w, S> {
     pub running_stored: HashMap<Arc<str>, i64>,
     /// Runs that are settled now.
     pub settled: Vec<RunId>,
+    /// How runs have ended.
+    pub ended: Vec<(RunId, Outcome)>,
     pub request: u64,
     pub undo_log: Vec<Undo>,
 }
@@ -111,6 +114,7 @@ impl<'w, S: Storage> Batch<'w, S> {
             running: HashMap::new(),
             running_stored: HashMap::new(),
             settled: Vec::new(),
+            ended: Vec::new(),
             request: 0,
             undo_log: Vec::new(),
         };

@@ -1,10 +1,14 @@
 //! The end of a batch: what it writes, and what others are told of it.
 
-use adjutant_core::{Result, RunId, Timestamp};
+use std::sync::Arc;
+
+use adjutant_core::{IdMap, Result, RunId, Timestamp};
+use adjutant_queue::RunView;
 
 use crate::{
     batch::Batch,
-    slot::{Dirty, Place},
+    recent::Known,
+    slot::{Dirty, Place, Slot},
     storage::{Added, ChangedRun, Changes, Storage},
 };
 
@@ -56,6 +60,8 @@ pub(crate) struct Outcome {
     pub changed: Vec<RunId>,
     /// The earliest new time at which something is due.
     pub due: Option<Timestamp>,
+    /// How runs were left.
+    pub left: Vec<(RunId, Option<Known>)>,
 }
 
 impl<S: Storage> Batch<'_, S> {
@@ -101,10 +107,19 @@ impl<S: Storage> Batch<'_, S> {
             settled: self.settled,
             changed: self.added.events.iter().map(|(run, ..)| *run).collect(),
             due: None,
+            left: Vec::with_capacity(self.slots.len() + pruned.len()),
         };
         outcome.changed.dedup();
+        outcome.left.extend(pruned.iter().map(|run| (*run, None)));
         outcome.changed.extend(pruned);
-        for (_, mut slot) in self.slots {
+        let mut ended: IdMap<RunId, adjutant_core::Outcome> = self.ended.into_iter().collect();
+        for (run, mut slot) in self.slots {
+            let known = if slot.record.state.is_settled() {
+                view(&slot, ended.remove(&run)).map(Known::Ended)
+            } else {
+                Some(Known::Going)
+            };
+            outcome.left.push((run, known));
             let place = Place::of(&slot.record);
             let is_new = slot
                 .stored
@@ -115,8 +130,19 @@ impl<S: Storage> Batch<'_, S> {
             if S::KEEPS_RECORDS {
                 slot.written();
                 self.cache.keep(slot);
+            } else {
+                self.cache.let_go(&slot);
             }
         }
         outcome
     }
+}
+
+/// A run that has just ended, if all that belongs to it is at hand.
+fn view(slot: &Slot, outcome: Option<adjutant_core::Outcome>) -> Option<Arc<RunView>> {
+    Some(Arc::new(RunView {
+        outcome: Some(outcome?),
+        payload: slot.payload.clone()?,
+        run: slot.record.clone(),
+    }))
 }

@@ -46,18 +46,17 @@ impl Lines {
 pub(crate) type Taken = (Lease, RunId);
 
 impl<S: Storage> Batch<'_, S> {
-    /// Leases ready runs. `dry` says that none are stored for this filter.
+    /// Leases ready runs.
     pub(crate) async fn claim(
         &mut self,
         request: &ClaimRequest,
         lines: &mut Lines,
-        dry: bool,
     ) -> Result<Vec<Taken>> {
         let capacity = request.capacity.min(CLAIM_LIMIT);
         let mut taken = Vec::new();
         while taken.len() < capacity {
             let wanted = capacity - taken.len();
-            let ready = self.ready(&request.agents, wanted, lines, dry).await?;
+            let ready = self.ready(&request.agents, wanted, lines).await?;
             if ready.is_empty() {
                 break;
             }
@@ -114,22 +113,18 @@ impl<S: Storage> Batch<'_, S> {
         agents: &AgentFilter,
         limit: usize,
         lines: &mut Lines,
-        dry: bool,
     ) -> Result<Vec<RunId>> {
-        let asked = limit.max(lines.wanted);
         let names = names(agents);
         if names.is_empty() && *agents != AgentFilter::Any {
             return Ok(Vec::new());
         }
-        let mut dried = Line {
-            runs: VecDeque::new(),
-            complete: true,
-        };
-        let line = if dry {
-            &mut dried
-        } else {
-            lines.by_filter.entry(names.clone()).or_default()
-        };
+        if self.cache.is_drained(&names) {
+            let kept = self.cache.ready(agents, limit);
+            self.load(&kept).await?;
+            return Ok(self.ready_here(agents, limit).map(|(_, run)| run).collect());
+        }
+        let asked = limit.max(lines.wanted);
+        let line = lines.by_filter.entry(names.clone()).or_default();
         line.runs.retain(|(_, run)| self.may_claim(*run));
         if line.runs.len() < limit && !line.complete {
             let mut known = self.known_where(|place| place.ready);
@@ -145,17 +140,31 @@ impl<S: Storage> Batch<'_, S> {
                 }
             }
         }
-        let here = self.ready.iter().copied().filter(|(_, run)| {
-            let slot = self.slots.get(run);
-            slot.is_some_and(|slot| takes(agents, &slot.record.agent))
-        });
-        let mut found: Vec<_> = here
-            .take(limit)
+        let mut found: Vec<_> = self
+            .ready_here(agents, limit)
             .chain(line.runs.iter().copied().take(limit))
             .collect();
         found.sort_unstable();
         found.truncate(limit);
         Ok(found.into_iter().map(|(_, run)| run).collect())
+    }
+
+    /// The best-ranked ready runs of these agents among the slots.
+    fn ready_here(&self, agents: &AgentFilter, limit: usize) -> impl Iterator<Item = (i64, RunId)> {
+        let here = self.ready.iter().copied().filter(|(_, run)| {
+            let slot = self.slots.get(run);
+            slot.is_some_and(|slot| takes(agents, &slot.record.agent))
+        });
+        here.take(limit)
+    }
+
+    /// Remembers the filters for which no ready runs are stored but those among the slots.
+    pub(crate) fn note_drained(&mut self, lines: Lines) {
+        for (names, line) in lines.by_filter {
+            if line.complete && !line.runs.iter().any(|(_, run)| self.may_claim(*run)) {
+                self.cache.set_drained(names);
+            }
+        }
     }
 
     /// Whether a run of the stored line is as it is stored.

@@ -84,8 +84,9 @@ impl<S: Storage> Batch<'_, S> {
             };
             self.added.signals.push((run, signal));
         }
-        if let Some(outcome) = &effects.outcome {
-            self.added.outcomes.push((run, outcome_text(outcome)?));
+        if let Some(outcome) = effects.outcome {
+            self.added.outcomes.push((run, outcome_text(&outcome)?));
+            self.ended.push((run, outcome));
         }
         let after = Place::of(record);
         self.moved(record, before, Some(after));

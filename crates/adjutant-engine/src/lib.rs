@@ -10,6 +10,7 @@ mod storage; // what an engine brings
 mod columns; // how records are stored
 mod outcome;
 
+mod cache;
 mod slot;
 mod undo;
 
@@ -20,6 +21,7 @@ mod claim;
 mod effects;
 mod journal;
 
+mod recent; // what is known without a look
 mod reply;
 mod request;
 mod round;

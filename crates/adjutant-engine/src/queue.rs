@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     EngineStore,
+    recent::Known,
     reply::{Reply, give_back},
     request::{Claim, Entry, Request},
     wake::Topic,
@@ -59,7 +60,6 @@ impl RunQueue for EngineStore {
             request,
             until,
             reply,
-            dry: false,
         });
         let sent = self.inner.requests.send(claim).await;
         sent.map_err(|_| Error::Closed)?;
@@ -127,9 +127,15 @@ impl RunLookup for EngineStore {
         loop {
             let mut woken = pin!(ticket.notify.notified());
             woken.as_mut().enable();
-            let view = self.get(run).await?.ok_or(Error::RunNotFound(run))?;
-            if view.run.state.is_settled() || Instant::now() >= end {
-                return Ok(view);
+            match self.inner.hub.recent.look(run) {
+                Some(Known::Ended(view)) => return Ok(RunView::clone(&view)),
+                Some(Known::Going) if Instant::now() < end => {}
+                _ => {
+                    let view = self.get(run).await?.ok_or(Error::RunNotFound(run))?;
+                    if view.run.state.is_settled() || Instant::now() >= end {
+                        return Ok(view);
+                    }
+                }
             }
             // Both ends mean the same: look again.
             let _elapsed = timeout_at(end, woken).await;

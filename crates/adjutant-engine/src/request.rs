@@ -85,8 +85,6 @@ pub(crate) struct Claim {
     pub request: ClaimRequest,
     pub until: Instant,
     pub reply: Reply<Vec<Claimed>>,
-    /// Nothing was stored for it, and only this process has written since.
-    pub dry: bool,
 }
 
 /// A commit whose sizes are fine and whose child runs are made.

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use adjutant_core::{Result, RunId};
-use adjutant_queue::AgentFilter;
 use tokio::{sync::mpsc::WeakSender, time::Instant};
 
 use crate::{
     batch::Batch,
     changes::Outcome,
-    claim::{Lines, Taken, takes},
+    claim::{Lines, Taken},
     reply::{Answer, again, answer, hand_over},
     request::{Claim, Request, Sweep, Turn},
     storage::Storage,
@@ -75,28 +74,27 @@ async fn claim_all<S: Storage>(
     let now = Instant::now();
     let first = round.begun.len();
     for _ in 0..parked.len() {
-        let Some(mut claim) = parked.pop_front() else {
+        let Some(claim) = parked.pop_front() else {
             break;
         };
         if claim.reply.is_closed() {
             continue;
         }
-        let found = if claim.dry && !has_work(batch, &claim.request.agents) {
-            Ok(Vec::new())
-        } else {
-            batch.savepoint();
-            batch.claim(&claim.request, &mut lines, claim.dry).await
-        };
-        let nothing = found.as_ref().is_ok_and(Vec::is_empty);
-        let patient = claim.until > now && claim.request.capacity > 0 && parked.len() < PARKED;
-        if nothing && patient {
-            claim.dry = true;
-            parked.push_back(claim);
-            continue;
+        batch.savepoint();
+        let mut found = batch.claim(&claim.request, &mut lines).await;
+        if found.as_ref().is_ok_and(Vec::is_empty) {
+            if claim.until > now && claim.request.capacity > 0 && parked.len() < PARKED {
+                parked.push_back(claim);
+                continue;
+            }
+            // Whoever asks once wants to know of others' runs too.
+            batch.cache.refill();
+            found = batch.claim(&claim.request, &mut lines).await;
         }
         round.begun.push(Request::Claim(claim));
         taken.push(found?);
     }
+    batch.note_drained(lines);
     let claimed = batch.hand_out(&taken).await?;
     for (request, claimed) in round.begun.drain(first..).zip(claimed) {
         if let Request::Claim(claim) = request {
@@ -106,16 +104,6 @@ async fn claim_all<S: Storage>(
         }
     }
     Ok(())
-}
-
-/// Whether one of the batch's records is ready for these agents.
-fn has_work<S>(batch: &Batch<'_, S>, agents: &AgentFilter) -> bool {
-    batch.ready.iter().any(|(_, run)| {
-        batch
-            .slots
-            .get(run)
-            .is_some_and(|slot| takes(agents, &slot.record.agent))
-    })
 }
 
 impl<S: Storage> Writer<S> {
@@ -144,9 +132,6 @@ impl<S: Storage> Writer<S> {
         // All requests of a group overlap in time, so any order is right. This one lets claims see what
         // the others made ready, and deletes last.
         round.rest.make_contiguous().sort_by_key(Request::turn);
-        if stale {
-            self.parked.iter_mut().for_each(|claim| claim.dry = false);
-        }
         while let Some(request) = round
             .rest
             .pop_front_if(|request| request.turn() < Turn::Claim)

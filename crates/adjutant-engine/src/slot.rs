@@ -1,13 +1,7 @@
 //! A run's record in memory, and what the database knows of it.
 
-use adjutant_core::{IdMap, RunId, RunState, Timestamp};
+use adjutant_core::{RunState, Timestamp};
 use adjutant_queue::{Payload, RunRecord};
-
-/// Records kept between batches, in each of two generations.
-const GENERATION: usize = 4096;
-
-/// Larger payloads are read again when a worker claims the run.
-const PAYLOAD_KEPT: usize = 1024;
 
 /// Where a run is in the indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,45 +107,5 @@ impl Slot {
 
     pub(crate) fn spoil(&mut self, dirty: Dirty) {
         self.dirty = self.dirty.max(dirty);
-    }
-}
-
-/// Records that were used lately, as the database has them. Good as long as nobody else writes to it.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
-    young: IdMap<RunId, Box<Slot>>,
-    old: IdMap<RunId, Box<Slot>>,
-}
-
-impl Cache {
-    pub(crate) fn contains(&self, run: RunId) -> bool {
-        self.young.contains_key(&run) || self.old.contains_key(&run)
-    }
-
-    pub(crate) fn take(&mut self, run: RunId) -> Option<Box<Slot>> {
-        self.young.remove(&run).or_else(|| self.old.remove(&run))
-    }
-
-    /// Keeps a record that is likely to be asked for again: one that is ready or held by a worker.
-    pub(crate) fn keep(&mut self, mut slot: Box<Slot>) {
-        match slot.record.state {
-            RunState::Running => slot.payload = None,
-            RunState::Pending => {
-                let small = |payload: &Payload| {
-                    payload.input.len() + payload.metadata.len() <= PAYLOAD_KEPT
-                };
-                slot.payload = slot.payload.take().filter(small);
-            }
-            _ => return,
-        }
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(slot.record.id, slot);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
     }
 }

@@ -241,6 +241,20 @@ pub struct Added {
     pub taken: Vec<(RunId, u64)>,
 }
 
+impl Added {
+    /// Whether there is nothing to add.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+            && self.outcomes.is_empty()
+            && self.checkpoints.is_empty()
+            && self.dropped.is_empty()
+            && self.events.is_empty()
+            && self.signals.is_empty()
+            && self.taken.is_empty()
+    }
+}
+
 /// Reading beside the writer, by many callers at a time, and what an operator asks of an engine.
 #[async_trait]
 pub trait Reads: Send + Sync + 'static {
@@ -287,6 +301,15 @@ pub mod class {
 }
 
 impl Changes<'_> {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+            && self.steps.is_empty()
+            && self.fanouts.is_empty()
+            && self.added.is_empty()
+    }
+
     /// By how much the numbers of runs change, by class: the code of a state, or one of [`class`].
     #[must_use]
     pub fn counts(&self) -> Vec<(i64, i64)> {

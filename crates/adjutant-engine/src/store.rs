@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     batch::Rules,
+    cache::Cache,
     reply::Reply,
     request::{Entry, ReadyCommit, ReadyFork, Request},
-    slot::Cache,
     storage::{Reads, Storage},
     wake::{Hub, WakeUps},
     writer::{QUEUE, Requests, Writer},

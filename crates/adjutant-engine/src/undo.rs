@@ -25,6 +25,7 @@ pub(crate) struct Savepoint {
     undo: usize,
     added: Mark,
     settled: usize,
+    ended: usize,
 }
 
 impl<S: Storage> Batch<'_, S> {
@@ -36,6 +37,7 @@ impl<S: Storage> Batch<'_, S> {
             undo: 0,
             added: self.added.mark(),
             settled: self.settled.len(),
+            ended: self.ended.len(),
         }
     }
 
@@ -44,6 +46,7 @@ impl<S: Storage> Batch<'_, S> {
         self.todo.clear();
         self.added.cut(to.added);
         self.settled.truncate(to.settled);
+        self.ended.truncate(to.ended);
         while self.undo_log.len() > to.undo {
             match self.undo_log.pop() {
                 Some(Undo::Slot(run, before)) => self.restore(run, before),

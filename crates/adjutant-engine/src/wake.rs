@@ -8,6 +8,8 @@ use std::sync::{
 use adjutant_core::{IdMap, RunId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::recent::Recent;
+
 /// What can be waited for of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
@@ -33,6 +35,8 @@ pub(crate) struct Hub {
     /// Tells the writer that another process has made runs ready.
     pub ready: Notify,
     due: Notify,
+    /// What need not be looked up.
+    pub recent: Recent,
     /// The earliest time at which a waiting sweeper looks by itself.
     sweeps_at: AtomicI64,
 }
@@ -49,6 +53,7 @@ impl WakeUps {
 
     /// These runs are settled.
     pub fn settled(&self, runs: &[RunId]) {
+        self.0.recent.forget(runs);
         self.0.wake(Topic::Settled, runs);
     }
 
@@ -65,6 +70,7 @@ impl WakeUps {
     /// Anything may have happened.
     pub fn everything(&self) {
         self.ready();
+        self.0.recent.clear();
         self.0.wake_all();
     }
 }

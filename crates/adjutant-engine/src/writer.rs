@@ -15,11 +15,11 @@ use tokio::{
 
 use crate::{
     batch::Rules,
+    cache::Cache,
     changes::Outcome,
     reply::again,
     request::{Claim, Request},
     round::Round,
-    slot::Cache,
     storage::{Failure, Storage},
     store::Counters,
     wake::{Hub, Topic},
@@ -62,7 +62,7 @@ impl<S: Storage> Writer<S> {
                     continue;
                 }
                 Next::Ready => {
-                    self.parked.iter_mut().for_each(|claim| claim.dry = false);
+                    self.cache.refill();
                     self.commit(Vec::new()).await;
                     continue;
                 }
@@ -91,6 +91,7 @@ impl<S: Storage> Writer<S> {
         for claim in self.parked.drain(..) {
             let _gone = claim.reply.send(Err(Error::Closed));
         }
+        self.hub.recent.clear();
         self.hub.wake_all();
         self.storage.close().await;
         for request in rest {
@@ -155,14 +156,17 @@ impl<S: Storage> Writer<S> {
             }
         }
         let Ok((outcome, stale)) = result else {
+            self.hub.recent.clear();
             self.hub.wake_all();
             return;
         };
         self.counters.commits.fetch_add(1, Relaxed);
         if stale {
+            self.hub.recent.clear();
             self.hub.wake_all();
             return;
         }
+        self.hub.recent.note(outcome.left);
         self.hub.wake(Topic::Settled, &outcome.settled);
         self.hub.wake(Topic::Changed, &outcome.changed);
         if let Some(due) = outcome.due {
@@ -186,7 +190,6 @@ impl<S: Storage> Writer<S> {
             };
             let conflict = matches!(self.storage.failure(), Some(Failure::Conflict(_)));
             self.cache.clear();
-            self.parked.iter_mut().for_each(|claim| claim.dry = false);
             self.storage.roll_back().await;
             let Some((requests, parked)) = spare.as_ref().filter(|_| conflict && tries < TRIES)
             else {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     config::SqliteConfig,
-    error::{from_sqlx, is_busy},
+    error::{from_sqlx, is_busy, is_null_refused},
     sql::Args,
 };
 
@@ -131,15 +131,32 @@ impl Db {
     }
 
     fn fail(&mut self, error: sqlx::Error, action: &'static str) -> Error {
+        let lost_race = is_null_refused(&error);
         let told = from_sqlx(error, action, &self.path);
-        self.failed
-            .get_or_insert_with(|| Failure::Broken(again(&told)));
+        let failure = if lost_race {
+            Failure::Conflict(again(&told))
+        } else {
+            Failure::Broken(again(&told))
+        };
+        self.failed.get_or_insert(failure);
         told
     }
 
     /// The first failure since it was last forgotten.
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.failed.as_ref()
+    }
+
+    /// Notes that another process has written what was not expected.
+    pub(crate) fn conflict(&mut self) -> Error {
+        let error = || Error::Backend {
+            action: "write to the store",
+            transient: true,
+            source: "another process has written at the same time".into(),
+        };
+        self.failed
+            .get_or_insert_with(|| Failure::Conflict(error()));
+        error()
     }
 
     pub(crate) fn forget_failure(&mut self) {

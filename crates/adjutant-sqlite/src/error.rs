@@ -14,6 +14,7 @@ mod code {
     pub const FULL: i32 = 13;
     pub const CANTOPEN: i32 = 14;
     pub const NOTADB: i32 = 26;
+    pub const CONSTRAINT_NOTNULL: i32 = 19 | (5 << 8);
     /// Extended codes that only a full disk explains: memory for the shared index could not be had.
     pub const IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 }
@@ -58,6 +59,11 @@ pub(crate) fn corrupt(path: &Path, problem: impl std::fmt::Display) -> Error {
         location: path.display().to_string(),
         problem: problem.to_string(),
     }
+}
+
+/// Whether a null came where none may be: only the count of transactions uses that, see `writes.rs`.
+pub(crate) fn is_null_refused(error: &sqlx::Error) -> bool {
+    result_code(error) == Some(code::CONSTRAINT_NOTNULL)
 }
 
 /// Whether somebody else holds the lock that was asked for.

@@ -40,7 +40,7 @@ const CHECKS: [(&str, &str); 5] = [
         "select 'class ' || c.class || ' counts ' || c.runs || ' runs' from counts as c \
          left join (select state as class, count(*) as here from runs group by state \
          union all select 9 + line, count(*) from runs where line in (1, 2) group by line) as s \
-         on s.class = c.class where coalesce(s.here, 0) <> c.runs limit 1",
+         on s.class = c.class where c.class >= 0 and coalesce(s.here, 0) <> c.runs limit 1",
     ),
 ];
 

@@ -15,6 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::{
     SqliteConfig,
     db::Db,
+    error::corrupt,
     reads, record,
     sql::{self, Args, Texts, WIDEST, WIDTHS, id_args, width_for},
     writes::{Flush, Joined},
@@ -23,8 +24,9 @@ use crate::{
 /// The most runs that one prune forgets, so that others need not wait for long.
 const PRUNE_LIMIT: usize = 1000;
 
-static BEGIN: LazyLock<Arc<str>> =
-    LazyLock::new(|| Arc::from("begin immediate; pragma data_version"));
+static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
+    Arc::from("begin immediate; pragma data_version; select runs from counts where class = -1")
+});
 static BEGIN_RUNS: Texts = LazyLock::new(|| {
     RUNS.each_ref()
         .map(|find| Arc::from(format!("{}; {find}", *BEGIN)))
@@ -116,11 +118,63 @@ pub(crate) struct SqliteStorage {
     pub joined: Joined,
     /// The file's version after our last transaction; others' changes make it another one.
     pub version: i64,
+    /// How many transactions have changed the file's runs, as far as we know.
+    pub generation: i64,
+    pub opened: Opened,
+}
+
+/// A version that no file has: look before anything is decided.
+pub(crate) const UNKNOWN: i64 = -1;
+
+/// How far a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// There is none.
+    No,
+    /// Nothing had to be read yet. If that stays so, begin, changes and commit are one call.
+    Later,
+    Yes,
 }
 
 impl SqliteStorage {
+    /// Begins the transaction if it was put off. Tells whether others have written since the last one.
+    async fn open(&mut self, text: &Arc<str>, args: Args) -> Result<(Vec<SqliteRow>, bool)> {
+        self.opened = Opened::Yes;
+        let mut rows = self.db.rows(Arc::clone(text), args).await?;
+        let path = self.db.path();
+        let (version, generation) = match rows.as_slice() {
+            [version, generation, ..] => (
+                record::get(version, 0, path)?,
+                record::get(generation, 0, path)?,
+            ),
+            _ => return Err(corrupt(path, "it does not count its transactions")),
+        };
+        let stale = version != self.version || generation != self.generation;
+        (self.version, self.generation) = (version, generation);
+        rows.drain(..2);
+        Ok((rows, stale))
+    }
+
+    /// Reads within the transaction.
+    async fn rows(&mut self, text: &Arc<str>, args: Args) -> Result<Vec<SqliteRow>> {
+        self.begun().await?;
+        self.db.rows(Arc::clone(text), args).await
+    }
+
+    /// Makes sure that the transaction has begun.
+    async fn begun(&mut self) -> Result<()> {
+        if self.opened == Opened::Later {
+            let (_, stale) = self.open(&BEGIN, Args::default()).await?;
+            if stale {
+                // What was decided so far rests on what is no longer so.
+                return Err(self.db.conflict());
+            }
+        }
+        Ok(())
+    }
+
     async fn ids(&mut self, text: &Arc<str>, args: Args) -> Result<Vec<(i64, RunId)>> {
-        let rows = self.db.rows(Arc::clone(text), args).await?;
+        let rows = self.rows(text, args).await?;
         let path = self.db.path();
         rows.iter()
             .map(|row| Ok((record::get(row, 1, path)?, record::run_id(row, 0, path)?)))
@@ -163,37 +217,34 @@ fn limit_arg(limit: usize) -> i64 {
 
 impl Storage for SqliteStorage {
     const KEEPS_RECORDS: bool = true;
-    /// There is one writer at a time, also among processes.
-    const MAY_CONFLICT: bool = false;
+    /// Another process may have written between two transactions of ours.
+    const MAY_CONFLICT: bool = true;
     /// SQLite tells nobody by itself; asking costs two thread hops and reads no page.
     const LOOK_AROUND: Duration = Duration::from_millis(20);
 
     async fn begin(&mut self, runs: &[RunId]) -> Result<Begun> {
-        let (now, rest) = runs.split_at(runs.len().min(WIDEST));
-        let (text, args) = if now.is_empty() {
-            (Arc::clone(&BEGIN), Args::default())
-        } else {
-            let width = width_for(now.len());
-            (Arc::clone(&BEGIN_RUNS[width]), id_args(now, width))
-        };
-        let rows = self.db.rows(text, args).await?;
-        let version = match rows.first() {
-            Some(row) => record::get(row, 0, self.db.path())?,
-            None => self.version,
-        };
-        let stale = version != self.version;
-        self.version = version;
-        let mut found: Vec<Loaded> = rows
-            .iter()
-            .skip(1)
-            .filter_map(|row| self.loaded(row))
-            .collect();
-        found.extend(self.runs(rest).await?);
-        Ok(Begun {
+        let mut begun = Begun {
             now: self.config.clock.now(),
-            runs: found,
-            stale,
-        })
+            runs: Vec::new(),
+            stale: false,
+        };
+        self.opened = Opened::Later;
+        let (now, rest) = runs.split_at(runs.len().min(WIDEST));
+        if !now.is_empty() || self.version == UNKNOWN {
+            let (text, args) = if now.is_empty() {
+                (&*BEGIN, Args::default())
+            } else {
+                let width = width_for(now.len());
+                (&BEGIN_RUNS[width], id_args(now, width))
+            };
+            let (rows, stale) = self.open(text, args).await?;
+            begun.stale = stale;
+            begun
+                .runs
+                .extend(rows.iter().filter_map(|row| self.loaded(row)));
+            begun.runs.extend(self.runs(rest).await?);
+        }
+        Ok(begun)
     }
 
     async fn runs(&mut self, runs: &[RunId]) -> Result<Vec<Loaded>> {
@@ -201,7 +252,7 @@ impl Storage for SqliteStorage {
         for chunk in runs.chunks(WIDEST) {
             let width = width_for(chunk.len());
             let args = id_args(chunk, width);
-            let rows = self.db.rows(Arc::clone(&RUNS[width]), args).await?;
+            let rows = self.rows(&RUNS[width], args).await?;
             found.extend(rows.iter().filter_map(|row| self.loaded(row)));
         }
         Ok(found)
@@ -214,7 +265,7 @@ impl Storage for SqliteStorage {
             let mut args = Args::default();
             chunk.iter().for_each(|key| args.text(key));
             args.nulls(WIDTHS[width] - chunk.len());
-            let rows = self.db.rows(Arc::clone(&KEYS[width]), args).await?;
+            let rows = self.rows(&KEYS[width], args).await?;
             let path = self.db.path();
             for row in rows {
                 found.push((record::get(&row, 0, path)?, record::run_id(&row, 1, path)?));
@@ -233,7 +284,7 @@ impl Storage for SqliteStorage {
                 args.text(key);
             }
             args.nulls((WIDTHS[width] - chunk.len()) * 2);
-            let rows = self.db.rows(Arc::clone(&STEPS[width]), args).await?;
+            let rows = self.rows(&STEPS[width], args).await?;
             let path = self.db.path();
             for row in rows {
                 found.push(StoredStep {
@@ -290,7 +341,7 @@ impl Storage for SqliteStorage {
     async fn running(&mut self, key: &str) -> Result<i64> {
         let mut args = Args::default();
         args.text(key);
-        let rows = self.db.rows(Arc::clone(&RUNNING), args).await?;
+        let rows = self.rows(&RUNNING, args).await?;
         rows.first()
             .map_or(Ok(0), |row| record::get(row, 0, self.db.path()))
     }
@@ -312,7 +363,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn next_due(&mut self) -> Result<Option<Timestamp>> {
-        let rows = self.db.rows(Arc::clone(&NEXT_DUE), Args::default()).await?;
+        let rows = self.rows(&NEXT_DUE, Args::default()).await?;
         let due = rows
             .first()
             .map(|row| record::get(row, 0, self.db.path()))
@@ -323,7 +374,7 @@ impl Storage for SqliteStorage {
     async fn children(&mut self, parent: RunId) -> Result<Vec<(RunId, Arc<str>)>> {
         let mut args = Args::default();
         args.blob(parent.as_bytes());
-        let rows = self.db.rows(Arc::clone(&CHILDREN), args).await?;
+        let rows = self.rows(&CHILDREN, args).await?;
         let path = self.db.path();
         rows.iter()
             .map(|row| {
@@ -337,7 +388,7 @@ impl Storage for SqliteStorage {
         let mut args = Args::default();
         args.blob(run.as_bytes());
         args.text(key);
-        let rows = self.db.rows(Arc::clone(&FANOUT), args).await?;
+        let rows = self.rows(&FANOUT, args).await?;
         let path = self.db.path();
         let group = rows.first().map(|row| {
             Ok(Group {
@@ -349,24 +400,42 @@ impl Storage for SqliteStorage {
     }
 
     async fn signals(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, Signal)>> {
+        self.begun().await?;
         reads::signals(&mut self.db, runs).await
     }
 
     async fn payloads(&mut self, runs: &[RunId]) -> Result<Vec<(RunId, Payload)>> {
+        self.begun().await?;
         reads::payloads(&mut self.db, runs).await
     }
 
     async fn history(&mut self, run: RunId) -> Result<History> {
+        self.begun().await?;
         reads::history(&mut self.db, run).await
     }
 
     async fn write(&mut self, changes: &Changes<'_>, commit: bool) -> Result<()> {
+        if changes.is_empty() {
+            return match (commit, self.opened) {
+                // Nothing was read, nothing is written.
+                (true, Opened::Later) => Ok(()),
+                (true, _) => self.commit().await,
+                (false, _) => self.begun().await,
+            };
+        }
         let mut flush = Flush::default();
-        flush.add(changes);
+        flush.add(changes, self.generation);
+        if self.opened == Opened::Later && commit && flush.is_joined() {
+            flush.begin();
+        } else {
+            self.begun().await?;
+        }
         if commit {
             flush.commit();
         }
-        flush.write(&mut self.db, &mut self.joined).await
+        flush.write(&mut self.db, &mut self.joined).await?;
+        self.generation += 1;
+        Ok(())
     }
 
     async fn trim(&mut self, run: RunId, upto: u64) -> Result<()> {
@@ -384,7 +453,7 @@ impl Storage for SqliteStorage {
         let mut args = Args::default();
         args.int(policy.finished_before.as_micros());
         args.int(limit_arg(policy.limit.min(PRUNE_LIMIT)));
-        let rows = self.db.rows(Arc::clone(&PRUNABLE), args).await?;
+        let rows = self.rows(&PRUNABLE, args).await?;
         let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {
@@ -403,6 +472,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn commit(&mut self) -> Result<()> {
+        self.begun().await?;
         self.db.run(Arc::clone(&COMMIT), Args::default()).await
     }
 
@@ -417,6 +487,8 @@ impl Storage for SqliteStorage {
             }
         }
         self.db.forget_failure();
+        // Whatever was decided on what we knew was wrong: look again.
+        self.version = UNKNOWN;
     }
 
     fn failure(&self) -> Option<&Failure> {
@@ -427,7 +499,11 @@ impl Storage for SqliteStorage {
         let version = self.db.version().await;
         // A connection that cannot tell is found out by the next transaction.
         self.db.forget_failure();
-        version.map_or(true, |version| version != self.version)
+        let stale = version.map_or(true, |version| version != self.version);
+        if stale {
+            self.version = UNKNOWN;
+        }
+        stale
     }
 
     async fn close(mut self) {

@@ -15,7 +15,7 @@ use crate::{
     inspect,
     reader::Readers,
     reads, schema,
-    storage::SqliteStorage,
+    storage::{Opened, SqliteStorage, UNKNOWN},
     writes::Joined,
 };
 
@@ -28,7 +28,6 @@ use crate::{
 pub async fn open(config: SqliteConfig) -> Result<EngineStore> {
     let mut db = Db::writer(&config).await?;
     schema::migrate(db.raw(), &config.path).await?;
-    let version = db.version().await?;
     let counters = Arc::clone(&db.counters);
     let engine = EngineConfig {
         clock: Arc::clone(&config.clock),
@@ -39,7 +38,9 @@ pub async fn open(config: SqliteConfig) -> Result<EngineStore> {
         db,
         config: config.clone(),
         joined: Joined::default(),
-        version,
+        version: UNKNOWN,
+        generation: UNKNOWN,
+        opened: Opened::No,
     };
     let reads = Arc::new(SqliteReads {
         readers: Readers::new(config.clone()),

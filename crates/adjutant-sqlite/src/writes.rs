@@ -86,10 +86,17 @@ static COUNTS: Texts = LazyLock::new(|| {
     )
 });
 
+static BEGINS: Texts = LazyLock::new(|| [(); WIDTHS.len()].map(|()| Arc::from("begin immediate")));
 static COMMITS: Texts = LazyLock::new(|| [(); WIDTHS.len()].map(|()| Arc::from("commit")));
+// Null is refused there: whoever expects another number writes nothing.
+static GENERATION: Texts = LazyLock::new(|| {
+    [(); WIDTHS.len()].map(|()| {
+        Arc::from("update counts set runs = case runs when ? then runs + 1 end where class = -1")
+    })
+});
 
 /// In the order of the pieces.
-static TABLES: [&Texts; 14] = [
+static TABLES: [&Texts; 16] = [
     &RUNS_NEW,
     &RUNS_CHANGED,
     &RUNS_COUNTED,
@@ -103,11 +110,15 @@ static TABLES: [&Texts; 14] = [
     &TAKEN,
     &FANOUTS,
     &COUNTS,
+    &BEGINS,
+    &GENERATION,
     &COMMITS,
 ];
 
-/// The place of the commit among the [`TABLES`].
-const COMMIT: usize = 13;
+/// The places of what is not a table among the [`TABLES`].
+const BEGIN: usize = 13;
+const GENERATE: usize = 14;
+const COMMIT: usize = 15;
 
 /// Changes runs that are there. An insert that always finds its row in the way needs no scratch table,
 /// which `update … from` does; the values that it would insert are never seen.
@@ -165,8 +176,8 @@ impl Flush {
         }
     }
 
-    /// Adds everything that a batch writes.
-    pub(crate) fn add(&mut self, changes: &Changes<'_>) {
+    /// Adds everything that a batch writes, on the condition that `generation` is still the file's.
+    pub(crate) fn add(&mut self, changes: &Changes<'_>, generation: i64) {
         let added = changes.added;
         let (mut new, mut changed, mut counted) = (Vec::new(), Vec::new(), Vec::new());
         for run in &changes.runs {
@@ -188,6 +199,10 @@ impl Flush {
         let events = added.events.len().max(changed.len());
         self.joined = most.max(events) <= JOINED_ROWS;
         self.least = width_for(most.max(1)).min(WIDTHS.len() - 2);
+        let mut args = Args::default();
+        args.int(generation);
+        self.args.push(args);
+        self.pieces.push((GENERATE, 0));
         self.table(0, CHANGING.len() + 8, &new, |run: &&RunRecord, args| {
             record::bind_run(run, args);
         });
@@ -258,10 +273,20 @@ impl Flush {
         });
     }
 
+    /// Whether all of it is run in one go.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Puts the begin of the transaction in front. Only for what is run in one go.
+    pub(crate) fn begin(&mut self) {
+        self.pieces.insert(0, (BEGIN, 0));
+    }
+
     /// Adds the commit.
     pub(crate) fn commit(&mut self) {
         self.pieces.push((COMMIT, 0));
-        if !self.joined || self.args.is_empty() {
+        if !self.joined {
             self.args.push(Args::default());
         }
     }
