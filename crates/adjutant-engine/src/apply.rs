@@ -111,6 +111,13 @@ impl<S: Storage> Batch<'_, S> {
                 self.load_keys(&[key]).await?;
             }
             found = self.keys.get(key).copied().flatten();
+            if found.is_some() {
+                // The id goes before the key, and nothing will be written that could tell of it.
+                self.look_for(entry.record.id).await?;
+                if self.exists(entry.record.id).await? {
+                    found = Some(entry.record.id);
+                }
+            }
         }
         let Some(run) = found else { return Ok(None) };
         if !self.exists(run).await? {

@@ -49,6 +49,8 @@ pub(crate) struct Batch<'w, S> {
     pub now: Timestamp,
     pub slots: IdMap<RunId, Box<Slot>>,
     pub absent: IdSet<RunId>,
+    /// Runs that are taken to be absent without a look; their write will tell.
+    pub assumed: IdSet<RunId>,
     /// Runs whose record is damaged.
     pub unreadable: IdSet<RunId>,
     /// Idempotency keys that were looked up or given away.
@@ -76,13 +78,14 @@ pub(crate) struct Batch<'w, S> {
 }
 
 impl<'w, S: Storage> Batch<'w, S> {
-    /// Begins a transaction and loads the records of `ids`. Says also whether others have written since the
-    /// last one.
+    /// Begins a transaction and loads the records of `ids`; those of `new` are taken to be absent unless kept.
+    /// Says also whether others have written since the last one.
     pub(crate) async fn begin(
         db: &'w mut S,
         cache: &'w mut Cache,
         rules: Rules,
         ids: &[RunId],
+        new: &[RunId],
     ) -> Result<(Self, bool)> {
         let mut unknown: Vec<RunId> = ids
             .iter()
@@ -102,6 +105,7 @@ impl<'w, S: Storage> Batch<'w, S> {
             now: begun.now,
             slots: IdMap::default(),
             absent: IdSet::default(),
+            assumed: IdSet::default(),
             unreadable: IdSet::default(),
             keys: HashMap::new(),
             steps: IdMap::default(),
@@ -121,6 +125,14 @@ impl<'w, S: Storage> Batch<'w, S> {
         batch.absent.extend(unknown);
         batch.take_in(begun.runs);
         batch.load(ids).await?;
+        for run in new {
+            if batch.cache.contains(*run) {
+                batch.load(&[*run]).await?;
+            } else if !batch.slots.contains_key(run) {
+                batch.absent.insert(*run);
+                batch.assumed.insert(*run);
+            }
+        }
         Ok((batch, begun.stale))
     }
 
@@ -166,6 +178,14 @@ impl<'w, S: Storage> Batch<'w, S> {
         let found = self.db.runs(&unknown).await?;
         self.absent.extend(unknown);
         self.take_in(found);
+        Ok(())
+    }
+
+    /// Looks for a run that was only taken to be absent, where no write is going to tell.
+    pub(crate) async fn look_for(&mut self, run: RunId) -> Result<()> {
+        if self.assumed.remove(&run) && self.absent.remove(&run) {
+            self.load(&[run]).await?;
+        }
         Ok(())
     }
 

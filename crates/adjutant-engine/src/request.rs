@@ -148,29 +148,35 @@ impl Request {
         }
     }
 
+    /// The runs that it makes, most likely.
+    pub(crate) fn new_runs(&self, ids: &mut Vec<RunId>) {
+        ids.extend(self.entries().iter().map(|entry| entry.record.id));
+    }
+
+    fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Submit(entries, _) => entries,
+            Self::Commit(ready, _) => &ready.children,
+            Self::Fork(fork, _) => std::slice::from_ref(&fork.entry),
+            _ => &[],
+        }
+    }
+
     /// The runs whose records it needs for sure.
     pub(crate) fn runs(&self, ids: &mut Vec<RunId>) {
-        let entry = |entry: &Entry, ids: &mut Vec<RunId>| {
-            ids.push(entry.record.id);
-            ids.extend(entry.record.parent.as_ref().map(|link| link.run));
-        };
+        let parents = self.entries().iter();
+        ids.extend(parents.filter_map(|entry| Some(entry.record.parent.as_ref()?.run)));
         match self {
-            Self::Submit(entries, _) => entries.iter().for_each(|new| entry(new, ids)),
             Self::Heartbeat(leases, ..) => ids.extend(leases.iter().map(|lease| lease.run)),
             Self::Settle(lease, ..) => ids.push(lease.run),
-            Self::Commit(ready, _) => {
-                ids.push(ready.commit.lease.run);
-                ready.children.iter().for_each(|new| entry(new, ids));
-            }
-            Self::Fork(fork, _) => {
-                ids.push(fork.source);
-                entry(&fork.entry, ids);
-            }
+            Self::Commit(ready, _) => ids.push(ready.commit.lease.run),
+            Self::Fork(fork, _) => ids.push(fork.source),
             Self::Control(run, ..)
             | Self::Write(run, ..)
             | Self::Append(run, ..)
             | Self::Forget(run, _) => ids.push(*run),
-            Self::Claim(_)
+            Self::Submit(..)
+            | Self::Claim(_)
             | Self::Sweep(..)
             | Self::Trim(..)
             | Self::Prune(..)
@@ -180,14 +186,8 @@ impl Request {
 
     /// The idempotency keys that it looks up.
     pub(crate) fn keys<'a>(&'a self, keys: &mut Vec<&'a str>) {
-        let entries: &[Entry] = match self {
-            Self::Submit(entries, _) => entries,
-            Self::Commit(ready, _) => &ready.children,
-            Self::Fork(fork, _) => std::slice::from_ref(&fork.entry),
-            _ => return,
-        };
         keys.extend(
-            entries
+            self.entries()
                 .iter()
                 .filter_map(|entry| entry.record.idempotency_key.as_deref()),
         );

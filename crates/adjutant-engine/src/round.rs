@@ -113,12 +113,18 @@ impl<S: Storage> Writer<S> {
         &mut self,
         group: Vec<Request>,
         round: &mut Round,
+        first: bool,
     ) -> Result<(Outcome, bool)> {
-        let mut ids = Vec::new();
+        let (mut ids, mut new) = (Vec::new(), Vec::new());
         group.iter().for_each(|request| request.runs(&mut ids));
+        group.iter().for_each(|request| request.new_runs(&mut new));
+        // Runs to be made are hardly ever there. If one is, its write meets a conflict, and the next try looks.
+        if !first {
+            ids.append(&mut new);
+        }
         round.rest = group.into();
         let rules = self.rules.clone();
-        let begun = Batch::begin(&mut self.storage, &mut self.cache, rules, &ids);
+        let begun = Batch::begin(&mut self.storage, &mut self.cache, rules, &ids, &new);
         let (mut batch, stale) = begun.await?;
         preload(&mut batch, round.rest.make_contiguous()).await?;
 

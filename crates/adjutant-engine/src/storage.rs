@@ -102,7 +102,8 @@ pub trait Storage: Send + 'static {
     /// The journal and the latest checkpoint, as the transaction stands.
     fn history(&mut self, run: RunId) -> impl Future<Output = Result<History>> + Send;
 
-    /// Writes all changes of a batch, and commits them if nothing else is to be done.
+    /// Writes all changes of a batch, and commits them if nothing else is to be done. A new run whose id or
+    /// idempotency key is there already is a conflict, also when nobody has looked for it.
     fn write(
         &mut self,
         changes: &Changes<'_>,

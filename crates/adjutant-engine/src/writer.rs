@@ -184,7 +184,10 @@ impl<S: Storage> Writer<S> {
         let mut group = group;
         let mut pause = FIRST_PAUSE;
         for tries in 1.. {
-            let error = match self.transact(std::mem::take(&mut group), round).await {
+            let error = match self
+                .transact(std::mem::take(&mut group), round, tries == 1)
+                .await
+            {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };

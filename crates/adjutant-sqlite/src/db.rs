@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     config::SqliteConfig,
-    error::{from_sqlx, is_busy, is_null_refused},
+    error::{from_sqlx, is_busy, is_overtaken},
     sql::Args,
 };
 
@@ -131,7 +131,7 @@ impl Db {
     }
 
     fn fail(&mut self, error: sqlx::Error, action: &'static str) -> Error {
-        let lost_race = is_null_refused(&error);
+        let lost_race = is_overtaken(&error);
         let told = from_sqlx(error, action, &self.path);
         let failure = if lost_race {
             Failure::Conflict(again(&told))

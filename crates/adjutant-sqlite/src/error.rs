@@ -14,7 +14,8 @@ mod code {
     pub const FULL: i32 = 13;
     pub const CANTOPEN: i32 = 14;
     pub const NOTADB: i32 = 26;
-    pub const CONSTRAINT_NOTNULL: i32 = 19 | (5 << 8);
+    /// A constraint refuses a null, a primary key, or a unique key.
+    pub const OVERTAKEN: [i32; 3] = [19 | (5 << 8), 19 | (6 << 8), 19 | (8 << 8)];
     /// Extended codes that only a full disk explains: memory for the shared index could not be had.
     pub const IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 }
@@ -61,9 +62,11 @@ pub(crate) fn corrupt(path: &Path, problem: impl std::fmt::Display) -> Error {
     }
 }
 
-/// Whether a null came where none may be: only the count of transactions uses that, see `writes.rs`.
-pub(crate) fn is_null_refused(error: &sqlx::Error) -> bool {
-    result_code(error) == Some(code::CONSTRAINT_NOTNULL)
+/// Whether the file is not as it was taken to be: a run or key is there already, or the count of transactions
+/// is another one, which makes it null (see `writes.rs`).
+pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
+    let code = result_code(error);
+    code.is_some_and(|code| code::OVERTAKEN.contains(&code))
 }
 
 /// Whether somebody else holds the lock that was asked for.
