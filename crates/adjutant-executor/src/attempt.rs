@@ -3,7 +3,7 @@
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use adjutant_core::{Agent, AgentError, Error, ErrorInfo, Result, RunContext, RunHost, RunResult};
-use adjutant_queue::{Claimed, Disposition, Lease};
+use adjutant_queue::{Claimed, Disposition};
 use adjutant_state::History;
 use adjutant_store::{Commit, Op};
 use futures::FutureExt;
@@ -17,12 +17,16 @@ use crate::{
 /// What the agent's future ends with: its answer, or the panic that it died of.
 type Answer = Result<Result<RunResult, AgentError>, Box<dyn Any + Send>>;
 
-/// Drives one claimed run until it ends, waits, is given back, or its lease is lost.
-pub(crate) async fn drive(shared: Arc<Shared>, claimed: Claimed) {
+/// Drives one claimed run until it ends, waits, is given back, or its lease is lost. What is large is
+/// boxed: this future is a task of its own for each run, and is moved several times on its way there.
+pub(crate) async fn drive(shared: Arc<Shared>, claimed: Box<Claimed>) {
     let lease = claimed.lease;
     let (control, _entered) = shared.enter(lease, claimed.run.held);
     let settled = match execute(&shared, &control, claimed).await {
-        Some((ops, end)) => give_back(&shared, lease, ops, end).await,
+        Some((ops, end)) => {
+            let end = Some(end);
+            give_back(&shared, &mut Commit { lease, ops, end }).await
+        }
         None => Err(Error::LeaseLost {
             run: lease.run,
             epoch: lease.epoch,
@@ -38,7 +42,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, claimed: Claimed) {
 async fn execute(
     shared: &Arc<Shared>,
     control: &Arc<Control>,
-    claimed: Claimed,
+    claimed: Box<Claimed>,
 ) -> Option<(Vec<Op>, Disposition)> {
     let Some(agent) = shared.agents.get(claimed.run.agent.as_str()).cloned() else {
         let message = format!("no worker knows the agent `{}`", claimed.run.agent);
@@ -113,7 +117,10 @@ async fn supervise(
         }
         tokio::select! {
             biased;
-            answer = &mut work => return Some(conclude(agent, ctx, control, answer).await),
+            answer = &mut work => return Some(match conclude(control, answer) {
+                Ok(end) => end,
+                Err(error) => Box::pin(classify(agent, ctx, error)).await,
+            }),
             () = changed => {}
             () = async { if let Some(farewell) = &mut farewell { farewell.await } }, if farewell.is_some() => {
                 return Some(Disposition::Cancelled { reason: control.cancel_reason() });
@@ -171,22 +178,20 @@ async fn say_farewell(agent: &dyn Agent, ctx: &RunContext, grace: Duration) {
     let _ = tokio::time::timeout(grace, both).await;
 }
 
-async fn conclude(
-    agent: &dyn Agent,
-    ctx: &RunContext,
-    control: &Control,
-    answer: Answer,
-) -> Disposition {
+/// What the agent's answer means, or the error that the agent is still to classify.
+fn conclude(control: &Control, answer: Answer) -> Result<Disposition, AgentError> {
     if control.has(CANCEL) {
-        return Disposition::Cancelled {
+        return Ok(Disposition::Cancelled {
             reason: control.cancel_reason(),
-        };
+        });
     }
-    let error = match answer {
-        Ok(Ok(result)) => return Disposition::Succeeded(result),
-        Ok(Err(error)) => error,
-        Err(panic) => return Disposition::Failed(panicked(&*panic)),
-    };
+    match answer {
+        Ok(answer) => answer.map(Disposition::Succeeded),
+        Err(panic) => Ok(Disposition::Failed(panicked(&*panic))),
+    }
+}
+
+async fn classify(agent: &dyn Agent, ctx: &RunContext, error: AgentError) -> Disposition {
     let classified = AssertUnwindSafe(agent.on_error(ctx, &error))
         .catch_unwind()
         .await;
@@ -209,26 +214,33 @@ fn panicked(panic: &(dyn Any + Send)) -> ErrorInfo {
 }
 
 /// Commits the end of the attempt. A result that cannot be stored is a failure, not a lost run.
-async fn give_back(shared: &Shared, lease: Lease, ops: Vec<Op>, end: Disposition) -> Result<()> {
-    let error = match shared
-        .settle(Commit {
-            lease,
-            ops,
-            end: Some(end),
-        })
-        .await
-    {
+async fn give_back(shared: &Shared, commit: &mut Commit) -> Result<()> {
+    let error = match shared.settle(commit).await {
         Err(error @ (Error::TooLarge { .. } | Error::Invalid { .. } | Error::Conflict { .. })) => {
             error
         }
         other => return other,
     };
     let failure = ErrorInfo::permanent(error.code().0, error.to_string());
-    shared
-        .settle(Commit {
-            lease,
-            ops: Vec::new(),
-            end: Some(Disposition::Failed(failure)),
-        })
-        .await
+    commit.ops = Vec::new();
+    commit.end = Some(Disposition::Failed(failure));
+    shared.settle(commit).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, F: Future>(_of: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_task_stays_small() {
+        let size = size(drive);
+        assert!(
+            size <= 1024,
+            "{size} bytes are allocated and moved for each attempt"
+        );
+    }
 }

@@ -96,9 +96,9 @@ impl Fan<'_> {
         for (id, (agent, input)) in self.memo.children.iter().zip(children) {
             let mut run = NewRun::new(agent.clone(), &input)?;
             run.id = *id;
-            run.priority = self.host.run.priority;
+            run.priority = self.host.claimed.run.priority;
             run.parent = Some(ParentLink {
-                run: self.host.run.id,
+                run: self.host.claimed.run.id,
                 group: Arc::from(self.key.as_str()),
             });
             self.host.defer(Op::Spawn(Box::new(run)));

@@ -12,7 +12,7 @@ use adjutant_core::{
     AgentError, AgentKey, ApprovalRequest, ChildOutcome, ConversationId, Decision, Delegate, Error,
     EventType, HostStep, Json, NewEvent, Result, RunHost, RunId, RunInput, StepBody, Timestamp,
 };
-use adjutant_queue::{Claimed, Lease, Payload, RunRecord, Wait, WakeOn};
+use adjutant_queue::{Claimed, Lease, Wait, WakeOn};
 use adjutant_state::History;
 use adjutant_store::{Commit, Committed, Op};
 use async_trait::async_trait;
@@ -29,8 +29,7 @@ pub(crate) struct Host {
     pub(crate) shared: Arc<Shared>,
     pub(crate) control: Arc<Control>,
     pub(crate) lease: Lease,
-    pub(crate) run: RunRecord,
-    payload: Payload,
+    pub(crate) claimed: Box<Claimed>,
     inner: Mutex<Inner>,
     /// Steps whose body is being executed or recorded.
     busy: AtomicUsize,
@@ -52,7 +51,7 @@ impl Host {
     pub(crate) fn new(
         shared: Arc<Shared>,
         control: Arc<Control>,
-        claimed: Claimed,
+        mut claimed: Box<Claimed>,
         history: History,
     ) -> Self {
         let state = history
@@ -61,7 +60,7 @@ impl Host {
             .map(|checkpoint| checkpoint.state.clone());
         let inner = Inner {
             state,
-            journal: Journal::new(history, claimed.signals),
+            journal: Journal::new(history, std::mem::take(&mut claimed.signals)),
             pending: Vec::new(),
             waits: Vec::new(),
             next_wait: 0,
@@ -71,8 +70,7 @@ impl Host {
             control,
             lease: claimed.lease,
             checkpoints: AtomicU64::new(claimed.run.checkpoint),
-            run: claimed.run,
-            payload: claimed.payload,
+            claimed,
             inner: Mutex::new(inner),
             busy: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
@@ -232,15 +230,15 @@ impl Drop for Working<'_> {
 #[async_trait]
 impl RunHost for Host {
     fn run_id(&self) -> RunId {
-        self.run.id
+        self.claimed.run.id
     }
 
     fn agent(&self) -> &AgentKey {
-        &self.run.agent
+        &self.claimed.run.agent
     }
 
     fn attempt(&self) -> u32 {
-        self.run.attempt
+        self.claimed.run.attempt
     }
 
     fn epoch(&self) -> u64 {
@@ -248,15 +246,20 @@ impl RunHost for Host {
     }
 
     fn input(&self) -> &Json {
-        &self.payload.input
+        &self.claimed.payload.input
     }
 
     fn metadata(&self) -> &Json {
-        &self.payload.metadata
+        &self.claimed.payload.metadata
     }
 
     fn conversation_id(&self) -> Option<ConversationId> {
-        self.payload.input.to::<RunInput>().ok()?.conversation_id
+        self.claimed
+            .payload
+            .input
+            .to::<RunInput>()
+            .ok()?
+            .conversation_id
     }
 
     fn now(&self) -> Timestamp {

@@ -90,7 +90,7 @@ impl AgentRunner {
             return Ok(false);
         };
         tokio::select! {
-            () = attempt::drive(Arc::clone(&self.shared), claimed) => {}
+            () = attempt::drive(Arc::clone(&self.shared), Box::new(claimed)) => {}
             () = heartbeat::beat(Arc::clone(&self.shared)) => {}
         }
         Ok(true)
@@ -155,8 +155,10 @@ impl AgentRunner {
                 Ok(claimed) => {
                     failures = 0;
                     for claimed in claimed {
-                        attempts.spawn(attempt::drive(Arc::clone(&self.shared), claimed));
+                        attempts.spawn(attempt::drive(Arc::clone(&self.shared), Box::new(claimed)));
                     }
+                    // What is ready to go goes first, and the next claim finds more to take at once.
+                    tokio::task::yield_now().await;
                 }
                 Err(Error::Closed) => return Err(Error::Closed),
                 Err(error) => {

@@ -1,12 +1,11 @@
 //! What all attempts of one runner share.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use adjutant_core::{AgentRegistry, Clock, Result, RetryAdvice, RunId, WorkerId};
+use adjutant_core::{AgentRegistry, Clock, IdMap, Result, RetryAdvice, RunId, WorkerId};
 use adjutant_queue::{Held, Lease};
 use adjutant_store::{Commit, Store};
 use tokio::{sync::Notify, time::Instant};
@@ -22,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) config: RunnerConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) worker: WorkerId,
-    active: Mutex<HashMap<RunId, Active>>,
+    active: Mutex<IdMap<RunId, Active>>,
     /// Signalled to beat now rather than at the next interval.
     pub(crate) beat_now: Notify,
 }
@@ -54,7 +53,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Active>> {
+    fn lock(&self) -> MutexGuard<'_, IdMap<RunId, Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,7 +105,7 @@ impl Shared {
     }
 
     /// Writes the end of an attempt, trying again where that helps.
-    pub(crate) async fn settle(&self, commit: Commit) -> Result<()> {
+    pub(crate) async fn settle(&self, commit: &Commit) -> Result<()> {
         let mut tries = 1;
         loop {
             let error = match self.store.commit(commit.clone()).await {

@@ -71,7 +71,7 @@ impl Host {
     /// Tells watchers that a step was found done, after a retry, a crash or a release. Waking from a wait
     /// replays too, but a run that wakes a thousand times must not tell it a thousand times.
     fn skipped(&self, key: &str) {
-        let interrupted = self.run.epoch > 1 && self.run.reason.is_some();
+        let interrupted = self.claimed.run.epoch > 1 && self.claimed.run.reason.is_some();
         if interrupted {
             let payload = json!({ "step_name": key, "reason": "recorded" });
             self.defer(Op::Event(NewEvent::new(EventType::StepSkipped, payload)));

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use adjutant_core::{Clock, Limits, Result, RunId, SystemClock, Timestamp};
+use adjutant_core::{Clock, Limits, Result, RunId, SystemClock};
 use async_trait::async_trait;
 
 use self::{
@@ -100,12 +100,11 @@ impl MemoryQueue {
 impl Shared for MemoryQueue {
     fn enter<R>(
         &self,
-        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, Timestamp) -> R,
+        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, &dyn Clock) -> R,
     ) -> Result<R> {
         // No call leaves the core half changed, so a panic elsewhere does not spoil it.
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read under the lock, so that times follow the order of the changes.
-        let answer = f(&mut core, &mut (), self.clock.now());
+        let answer = f(&mut core, &mut (), &*self.clock);
         let afterwards = core.afterwards();
         drop(core);
         afterwards.run();
@@ -154,7 +153,8 @@ impl RunQueue for MemoryQueue {
     }
 
     async fn heartbeat(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Beat>> {
-        self.enter(|core, _, now| {
+        self.enter(|core, _, clock| {
+            let now = clock.now();
             let beats = leases.iter().map(|lease| core.heartbeat(lease, ttl, now));
             beats.collect()
         })
@@ -162,12 +162,14 @@ impl RunQueue for MemoryQueue {
 
     async fn settle(&self, lease: Lease, disposition: Disposition) -> Result<RunRecord> {
         check_disposition(&disposition, &self.limits)?;
-        self.enter(|core, log, now| core.settle(&lease, disposition, now, log, Clone::clone))?
+        self.enter(|core, log, clock| {
+            core.settle(&lease, disposition, clock.now(), log, Clone::clone)
+        })?
     }
 
     async fn control(&self, run: RunId, command: Command) -> Result<RunRecord> {
         check_command(&command, &self.limits)?;
-        self.enter(|core, log, now| core.control(run, command, now, log))?
+        self.enter(|core, log, clock| core.control(run, command, clock.now(), log))?
     }
 
     async fn sweep(&self, limit: usize, wait: Duration) -> Result<Swept> {

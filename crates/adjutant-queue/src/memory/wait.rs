@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use adjutant_core::{Error, Result, RunId, Timestamp};
+use adjutant_core::{Clock, Error, Result, RunId};
 use tokio::time::{Instant, timeout};
 
 use super::core::{QueueCore, RunLog};
@@ -16,13 +16,14 @@ use crate::{ClaimRequest, Claimed, RunView, Swept};
 
 /// A queue core behind a lock, with its clock and its log.
 pub trait Shared: Send + Sync {
-    /// Runs `f` under the lock; what it leaves to do is done after the lock is released.
+    /// Runs `f` under the lock; what it leaves to do is done after the lock is released. Whoever needs
+    /// the time reads the clock there, so that times follow the order of the changes.
     ///
     /// # Errors
     /// `Closed`.
     fn enter<R>(
         &self,
-        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, Timestamp) -> R,
+        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, &dyn Clock) -> R,
     ) -> Result<R>;
 }
 
@@ -46,7 +47,7 @@ impl<S: Shared, F: Fn(&mut QueueCore)> Drop for Ticket<'_, S, F> {
 /// # Errors
 /// `Closed`.
 pub async fn claim<S: Shared>(shared: &S, request: ClaimRequest) -> Result<Vec<Claimed>> {
-    let at_once = shared.enter(|core, log, now| core.claim(&request, now, log))??;
+    let at_once = shared.enter(|core, log, clock| core.claim(&request, clock.now(), log))??;
     if !at_once.is_empty() || request.wait.is_zero() || request.capacity == 0 {
         return Ok(at_once);
     }
@@ -58,8 +59,8 @@ pub async fn claim<S: Shared>(shared: &S, request: ClaimRequest) -> Result<Vec<C
         leave: Some(|core: &mut QueueCore| core.leave_claim(token.load(Relaxed))),
     };
     let claimed = waiting(request.wait, |waker| {
-        shared.enter(|core, log, now| {
-            let claimed = core.claim(&request, now, log)?;
+        shared.enter(|core, log, clock| {
+            let claimed = core.claim(&request, clock.now(), log)?;
             if claimed.is_empty() {
                 let mut known = token.load(Relaxed);
                 core.waiters
@@ -91,7 +92,8 @@ pub async fn sweep<S: Shared>(shared: &S, limit: usize, wait: Duration) -> Resul
     loop {
         let left = wait.saturating_sub(started.elapsed());
         let (swept, now) = poll_fn(|cx| {
-            Poll::Ready(shared.enter(|core, log, now| {
+            Poll::Ready(shared.enter(|core, log, clock| {
+                let now = clock.now();
                 let swept = core.sweep(limit, now, log)?;
                 if swept.is_idle() && !left.is_zero() {
                     let mut known = token.load(Relaxed);
@@ -116,31 +118,30 @@ pub async fn sweep<S: Shared>(shared: &S, limit: usize, wait: Duration) -> Resul
 /// # Errors
 /// `RunNotFound`, `Closed`.
 pub async fn settled<S: Shared>(shared: &S, run: RunId, wait: Duration) -> Result<RunView> {
+    // Boxed, because a view is large and every wait would have room for several of them.
     let look = shared.enter(|core, _, _| {
-        let view = core.view(run).ok_or(Error::RunNotFound(run))?;
-        if view.run.state.is_settled() || wait.is_zero() {
-            return Ok(Err(view));
+        let entry = core.runs.get(&run).ok_or(Error::RunNotFound(run))?;
+        if entry.record.state.is_settled() || wait.is_zero() {
+            return Ok(Err(Box::new(entry.view())));
         }
         Ok(Ok(core.waiters.park_settled(run)))
     })??;
     let (token, end) = match look {
         Ok(registered) => registered,
-        Err(view) => return Ok(view),
+        Err(view) => return Ok(*view),
     };
     let mut ticket = Ticket {
         shared,
         leave: Some(|core: &mut QueueCore| core.waiters.leave_settled(run, token)),
     };
-    match timeout(wait, end).await {
-        Ok(Ok(view)) => {
-            ticket.leave = None;
-            Ok(view)
-        }
-        // Time is over, or the run was taken away: then say how it stands.
-        Ok(Err(_)) | Err(_) => shared
-            .enter(|core, _, _| core.view(run))?
-            .ok_or(Error::RunNotFound(run)),
+    if let Ok(Ok(view)) = timeout(wait, end).await {
+        ticket.leave = None;
+        return Ok(*view);
     }
+    // Time is over, or the run was taken away: then say how it stands.
+    shared
+        .enter(|core, _, _| core.view(run))?
+        .ok_or(Error::RunNotFound(run))
 }
 
 /// Polls `look` whenever its waker is called, until it finds something or `wait` is over.

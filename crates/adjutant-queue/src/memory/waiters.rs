@@ -11,11 +11,14 @@ use crate::{AgentFilter, RunView};
 /// A waiter's number; 0 before it is registered.
 pub type Token = u64;
 
+/// Where the waiter for a run's end gets it.
+type Answer = oneshot::Sender<Box<RunView>>;
+
 /// Calls to make once the lock is released: to wake under it would only make the woken wait again.
 #[derive(Debug, Default)]
 pub struct Wakes {
     tasks: Vec<Waker>,
-    views: Vec<(oneshot::Sender<RunView>, RunView)>,
+    views: Vec<(Answer, Box<RunView>)>,
 }
 
 impl Wakes {
@@ -37,7 +40,7 @@ pub(super) struct Waiters {
     next: Token,
     claimers: BTreeMap<Token, (AgentFilter, Waker)>,
     sweepers: BTreeMap<Token, (Option<Timestamp>, Waker)>,
-    settled: IdMap<RunId, Vec<(Token, oneshot::Sender<RunView>)>>,
+    settled: IdMap<RunId, Vec<(Token, Answer)>>,
     pub(super) wakes: Wakes,
 }
 
@@ -69,7 +72,7 @@ impl Waiters {
         self.sweepers.insert(token, (until, waker.clone()));
     }
 
-    pub(super) fn park_settled(&mut self, run: RunId) -> (Token, oneshot::Receiver<RunView>) {
+    pub(super) fn park_settled(&mut self, run: RunId) -> (Token, oneshot::Receiver<Box<RunView>>) {
         let token = self.token(&mut 0);
         let (sender, receiver) = oneshot::channel();
         self.settled.entry(run).or_default().push((token, sender));
@@ -111,7 +114,7 @@ impl Waiters {
             return;
         }
         for (_, waiter) in self.settled.remove(&run).into_iter().flatten() {
-            self.wakes.views.push((waiter, view()));
+            self.wakes.views.push((waiter, Box::new(view())));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The atomic commit: everything is checked before anything is written.
 
-use adjutant_core::{Error, Limits, Result, StepOutcome, StepRecord, Timestamp};
+use adjutant_core::{Clock, Error, Limits, Result, StepOutcome, StepRecord, Timestamp};
 use adjutant_events::engine::check_event;
 use adjutant_queue::{
     Submitted,
@@ -23,7 +23,7 @@ impl Ready {
     ///
     /// # Errors
     /// `TooLarge`, `Invalid`.
-    pub(super) fn new(mut commit: Commit, limits: &Limits, now: Timestamp) -> Result<Self> {
+    pub(super) fn new(mut commit: Commit, limits: &Limits, clock: &dyn Clock) -> Result<Self> {
         let mut children = Vec::new();
         for op in &mut commit.ops {
             match op {
@@ -37,7 +37,7 @@ impl Ready {
                             problem: "must name the run that spawns the child".to_owned(),
                         });
                     }
-                    children.push(Prepared::new((**child).clone(), limits, now)?);
+                    children.push(Prepared::new((**child).clone(), limits, clock.now())?);
                 }
                 Op::TakeSignal(_) | Op::CancelGroup { .. } => {}
             }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use adjutant_core::{Error, Event, Limits, NewEvent, Result, RunId, RunState, Timestamp};
+use adjutant_core::{Clock, Error, Event, Limits, NewEvent, Result, RunId, RunState};
 use adjutant_events::{
     EventBus,
     engine::{self as events, EventCore, check_event},
@@ -24,9 +24,9 @@ use crate::{CheckReport, Commit, Committed, Fork, Store, StoreInfo};
 impl queue::Shared for MemoryStore {
     fn enter<R>(
         &self,
-        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, Timestamp) -> R,
+        f: impl FnOnce(&mut QueueCore, &mut dyn RunLog, &dyn Clock) -> R,
     ) -> Result<R> {
-        self.with_inner(|inner| f(&mut inner.queue, &mut inner.logs, self.clock.now()))
+        self.with_inner(|inner| f(&mut inner.queue, &mut inner.logs, &*self.clock))
     }
 }
 
@@ -52,7 +52,8 @@ impl RunQueue for MemoryStore {
     }
 
     async fn heartbeat(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<Beat>> {
-        queue::Shared::enter(self, |core, _, now| {
+        queue::Shared::enter(self, |core, _, clock| {
+            let now = clock.now();
             let beats = leases.iter().map(|lease| core.heartbeat(lease, ttl, now));
             beats.collect()
         })
@@ -60,14 +61,16 @@ impl RunQueue for MemoryStore {
 
     async fn settle(&self, lease: Lease, disposition: Disposition) -> Result<RunRecord> {
         check_disposition(&disposition, &self.limits)?;
-        queue::Shared::enter(self, |core, log, now| {
-            core.settle(&lease, disposition, now, log, Clone::clone)
+        queue::Shared::enter(self, |core, log, clock| {
+            core.settle(&lease, disposition, clock.now(), log, Clone::clone)
         })?
     }
 
     async fn control(&self, run: RunId, command: Command) -> Result<RunRecord> {
         check_command(&command, &self.limits)?;
-        queue::Shared::enter(self, |core, log, now| core.control(run, command, now, log))?
+        queue::Shared::enter(self, |core, log, clock| {
+            core.control(run, command, clock.now(), log)
+        })?
     }
 
     async fn sweep(&self, limit: usize, wait: Duration) -> Result<Swept> {
@@ -177,7 +180,7 @@ impl EventBus for MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
-        let ready = Ready::new(commit, &self.limits, self.clock.now())?;
+        let ready = Ready::new(commit, &self.limits, &*self.clock)?;
         self.with_inner(|inner| inner.commit(ready, self.clock.now()))?
     }
 
