@@ -53,7 +53,7 @@ def release_notes(run):
         run.message("The notes were not approved; nothing was written.")
         return {"published": False, "reason": decision.comment, "changes": len(changes)}
 
-    run.step("publish", publish, str(out), draft)
+    run.step("write file", publish, str(out), draft)
     run.progress(100, "published")
     return {"published": True, "file": str(out), "changes": len(changes), "approved_by": decision.by}
 

@@ -25,6 +25,8 @@ pub struct Watch<'a> {
     renderer: Renderer<'a>,
     tail: Tail,
     questions: Questions,
+    /// Questions from before this command, which may have been answered since.
+    old: Vec<Question>,
     /// Questions to put to the user here, in order.
     to_ask: VecDeque<Question>,
     lines: Option<mpsc::Receiver<String>>,
@@ -45,6 +47,7 @@ impl<'a> Watch<'a> {
             renderer: Renderer::new(&drive.context.out, drive.run, verbose),
             tail: Tail::new(Arc::clone(&drive.store), drive.run, drive.after),
             questions: Questions::default(),
+            old: Vec::new(),
             to_ask: VecDeque::new(),
             lines: None,
             asking: false,
@@ -71,22 +74,30 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Questions from before this command that are still open.
+    /// Questions from before this command that are still open. While the run does not wait for a person, one of them
+    /// has an answer that it has not read yet; which one is known when it waits again.
     async fn open_questions(&mut self) -> Result<()> {
         if self.drive.after == 0 {
             return Ok(());
         }
-        let questions = Questions::of(&self.drive.store, self.drive.run).await?;
-        for question in questions.open() {
-            self.drive
-                .context
-                .out
-                .note(&format!("  {}", self.renderer.question(question)));
-            self.to_ask.push_back(question.clone());
+        self.questions = Questions::of(&self.drive.store, self.drive.run).await?;
+        self.old = self.questions.open().cloned().collect();
+        let view = self.drive.store.get(self.drive.run).await?;
+        if view.is_some_and(|view| view.run.state == RunState::InputRequired) {
+            self.tell_old();
+            self.ask();
         }
-        self.questions = questions;
-        self.ask();
         Ok(())
+    }
+
+    fn tell_old(&mut self) {
+        for question in std::mem::take(&mut self.old) {
+            if self.questions.open().any(|open| open.key == question.key) {
+                let told = self.renderer.question(&question);
+                self.drive.context.out.note(&format!("  {told}"));
+                self.to_ask.push_back(question);
+            }
+        }
     }
 
     pub async fn catch_up(&mut self) -> Result<()> {
@@ -115,6 +126,9 @@ impl<'a> Watch<'a> {
         }
         for event in events {
             self.to_ask.extend(self.questions.observe(event));
+            if event.event_type == EventType::RunWaiting {
+                self.tell_old();
+            }
             let stops = matches!(
                 event.event_type,
                 EventType::RunParked | EventType::RunWaiting | EventType::RunPaused

@@ -30,7 +30,14 @@ pub struct Backup {
 impl Backup {
     pub async fn run(self, context: &Context) -> Result<Exit> {
         let store = context.store().await?;
-        store.backup(&self.file).await?;
+        let was_there = self.file.exists();
+        store.backup(&self.file).await.map_err(|error| {
+            let failure = Failure::from(error);
+            if was_there {
+                return failure.hint("name another file, or remove this one");
+            }
+            failure
+        })?;
         store.close().await;
         let bytes = fs::metadata(&self.file)
             .map(|data| data.len())
@@ -68,6 +75,7 @@ impl Restore {
             )
             .hint("name a file with --store sqlite:PATH"));
         };
+        is_file(&self.file)?;
         self.is_allowed(context, &database).await?;
         if database.starts_with(context.project.state_dir()) {
             context.project.make_state_dir()?;
@@ -132,15 +140,16 @@ impl Restore {
     }
 }
 
+fn is_file(backup: &Path) -> Result<()> {
+    if backup.is_file() {
+        return Ok(());
+    }
+    let message = format!("there is no backup at {}", backup.display());
+    Err(Failure::usage(BACKUP_INVALID, message).hint("name a file made by `agent backup FILE`"))
+}
+
 /// Copies the backup beside its destination, where it can be checked and then renamed.
 fn copy(from: &Path, database: &Path) -> Result<PathBuf> {
-    if !from.is_file() {
-        return Err(Failure::usage(
-            BACKUP_INVALID,
-            format!("there is no backup at {}", from.display()),
-        )
-        .hint("name a file made by `agent backup FILE`"));
-    }
     let mut name = database.as_os_str().to_owned();
     name.push(format!(".restore-{}", std::process::id()));
     let to = PathBuf::from(name);

@@ -214,6 +214,9 @@ impl List {
 impl RunEvents {
     async fn run(self, context: &Context, store: Arc<dyn Store>) -> Result<Exit> {
         let run = ids::resolve(&*store, &self.run).await?;
+        if self.follow {
+            note_nobody(context, &store, run).await?;
+        }
         let filter = events::Filter {
             types: self.types,
             at_least: match self.visibility {

@@ -59,10 +59,35 @@ fn who_does_not_wait_for_people_leaves_with_five_and_can_come_back() {
     // The same command goes on with the run, now that it is answered.
     let ended = project.agent(&["run", "asks", "--no-wait-input"]);
     ended.code_is(0).says(&format!("continuing {run}"));
+    let asked_again = ended.stderr.contains("Deploy to production?");
+    assert!(!asked_again, "it has its answer already: {ended:#?}");
     assert_eq!(ended.json()["approved"], true);
     project
         .agent(&["runs", "deny", &run])
         .refused(2, "no_approval_pending");
+}
+
+#[test]
+fn who_comes_back_to_two_questions_is_asked_the_one_without_an_answer() {
+    let project = Project::new();
+    project.python_agent(
+        "asks",
+        "import threading\ndef ask(key): said.append(run.request_approval(key, f'{key}, please?').approved)\nsaid = []\nboth = [threading.Thread(target=ask, args=(key,)) for key in ('one', 'two')]\nfor each in both: each.start()\nfor each in both: each.join()\nreturn said",
+    );
+    project
+        .agent(&["run", "asks", "--no-wait-input"])
+        .code_is(5);
+    let run = project.newest();
+    project.agent(&["runs", "approve", &run, "one"]).code_is(0);
+    let again = project.start(&["run", "asks"]);
+    again.until_stderr("two, please?");
+    again.until_stderr(&format!("agent runs approve {run} two"));
+    project.agent(&["runs", "approve", &run, "two"]).code_is(0);
+    let ended = again.ended();
+    assert!(
+        !ended.code_is(0).stderr.contains("one, please?"),
+        "{ended:#?}"
+    );
 }
 
 #[test]

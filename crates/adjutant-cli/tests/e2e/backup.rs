@@ -69,6 +69,10 @@ fn a_bad_backup_replaces_nothing() {
             .agent(&["restore", bad, "--force"])
             .refused(2, "backup_invalid");
     }
+    // Nobody is told to use force for a file that is not there.
+    project
+        .agent(&["restore", "missing.db"])
+        .refused(2, "backup_invalid");
     assert_eq!(project.state(&run), "succeeded");
 }
 
@@ -78,7 +82,8 @@ fn a_backup_overwrites_no_file() {
     project.write("copy.db", "mine");
     project
         .agent(&["backup", "copy.db"])
-        .refused(2, "invalid_request");
+        .refused(2, "invalid_request")
+        .says("name another file");
     assert_eq!(project.read("copy.db"), "mine");
 }
 
