@@ -24,6 +24,11 @@ use clap::{Parser, ValueEnum};
 
 use crate::{bench::Bench, report::Machine};
 
+/// As in `agent`: records and events are made on one thread and dropped on another all the time, which is what
+/// the system's own allocator is slowest at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Adjutant beside what the machine allows.
 #[derive(Debug, Parser)]
 #[command(name = "adjutant-bench", bin_name = "cargo xtask bench --")]
