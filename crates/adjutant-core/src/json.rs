@@ -1,28 +1,32 @@
 //! JSON as a value that is cheap to clone and cannot change.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
-
-static NULL: LazyLock<Json> = LazyLock::new(|| Json(Arc::from(RawValue::NULL.to_owned())));
 
 /// Immutable JSON text, checked once, shared by reference count.
 ///
 /// Payloads cross queue, journal, wire and store many times but are read by few: keeping the text
 /// spares a parse and a print at every crossing, and a copy that nobody can change afterwards is what
 /// makes a saved checkpoint a fact.
-#[derive(Clone)]
-pub struct Json(Arc<RawValue>);
+///
+/// `null` is everywhere, and is `None` here: a count that all threads share would slow them all down.
+#[derive(Clone, Default)]
+pub struct Json(Option<Arc<RawValue>>);
 
 impl Json {
     /// `null`.
     #[must_use]
-    pub fn null() -> Self {
-        NULL.clone()
+    pub const fn null() -> Self {
+        Self(None)
+    }
+
+    fn new(text: Box<RawValue>) -> Self {
+        if text.get() == "null" {
+            return Self::null();
+        }
+        Self(Some(Arc::from(text)))
     }
 
     /// The JSON form of `value`.
@@ -30,7 +34,7 @@ impl Json {
     /// # Errors
     /// When `value` has no JSON form, such as a map with keys that are not text.
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(|raw| Self(Arc::from(raw)))
+        serde_json::value::to_raw_value(value).map(Self::new)
     }
 
     /// Takes over JSON text after checking it.
@@ -38,7 +42,7 @@ impl Json {
     /// # Errors
     /// When `text` is not one JSON value.
     pub fn parse(text: String) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(text).map(|raw| Self(Arc::from(raw)))
+        RawValue::from_string(text).map(Self::new)
     }
 
     /// Reads the text as a `T`.
@@ -52,7 +56,11 @@ impl Json {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        self.raw().get()
+    }
+
+    fn raw(&self) -> &RawValue {
+        self.0.as_deref().unwrap_or(RawValue::NULL)
     }
 
     /// The length of the text in bytes.
@@ -70,7 +78,7 @@ impl Json {
     /// Whether this is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        self.as_str() == "null"
+        self.0.is_none()
     }
 
     /// A fingerprint that depends on the value and not on key order or spacing.
@@ -132,12 +140,6 @@ fn canonical(value: &Value, hash: &mut Fnv) {
     }
 }
 
-impl Default for Json {
-    fn default() -> Self {
-        Self::null()
-    }
-}
-
 impl From<Value> for Json {
     fn from(value: Value) -> Self {
         // Printing a `Value` cannot fail: its keys are text and its numbers are finite.
@@ -173,13 +175,13 @@ impl fmt::Display for Json {
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.raw().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Arc::from(raw)))
+        Box::<RawValue>::deserialize(deserializer).map(Self::new)
     }
 }
 
@@ -205,6 +207,22 @@ mod tests {
         let text = serde_json::to_string(&json!({"x": 1})).unwrap();
         let inner: Json = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&vec![inner]).unwrap(), r#"[{"x":1}]"#);
+    }
+
+    #[test]
+    fn null_is_null_wherever_it_comes_from() {
+        let parsed = [Json::parse("null".into()), Json::parse(" null ".into())];
+        let made = [Json::from(Value::Null), Json::from_value(&()).unwrap()];
+        let read: Json = serde_json::from_str("null").unwrap();
+        for null in parsed
+            .into_iter()
+            .map(Result::unwrap)
+            .chain(made)
+            .chain([read])
+        {
+            assert!(null.is_null() && null == Json::null());
+            assert_eq!(serde_json::to_string(&[null]).unwrap(), "[null]");
+        }
     }
 
     #[test]

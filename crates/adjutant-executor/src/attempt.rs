@@ -44,7 +44,7 @@ async fn execute(
     control: &Arc<Control>,
     claimed: Box<Claimed>,
 ) -> Option<(Vec<Op>, Disposition)> {
-    let Some(agent) = shared.agents.get(claimed.run.agent.as_str()).cloned() else {
+    let Some(agent) = shared.agents.get(claimed.run.agent.as_str()) else {
         let message = format!("no worker knows the agent `{}`", claimed.run.agent);
         return Some((
             Vec::new(),
@@ -69,7 +69,7 @@ async fn execute(
     ));
     let ctx = RunContext::new(Arc::clone(&host) as Arc<dyn RunHost>);
     let end = supervise(
-        &*agent,
+        &**agent,
         &ctx,
         &host,
         control,

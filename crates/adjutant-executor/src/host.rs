@@ -16,7 +16,7 @@ use adjutant_queue::{Claimed, Lease, Wait, WakeOn};
 use adjutant_state::History;
 use adjutant_store::{Commit, Committed, Op};
 use async_trait::async_trait;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     control::{CANCEL, Control, LOST, PAUSE},
@@ -215,6 +215,13 @@ impl Drop for Parked<'_> {
     }
 }
 
+/// What the event of a saved checkpoint says.
+#[derive(Serialize)]
+struct Saved {
+    seq: u64,
+    bytes: usize,
+}
+
 /// Work under way. Its end is of interest to what has to wait for it.
 pub(crate) struct Working<'a>(&'a Host);
 
@@ -280,7 +287,8 @@ impl RunHost for Host {
 
     async fn checkpoint(&self, state: Json) -> Result<u64> {
         let seq = self.checkpoints.fetch_add(1, Ordering::AcqRel) + 1;
-        let payload = json!({ "seq": seq, "bytes": state.len() });
+        let bytes = state.len();
+        let payload = Json::from_value(&Saved { seq, bytes }).unwrap_or_default();
         let ops = vec![
             Op::Checkpoint(state.clone()),
             Op::Event(NewEvent::new(EventType::StateCheckpoint, payload)),

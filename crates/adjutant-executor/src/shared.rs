@@ -58,11 +58,7 @@ impl Shared {
     }
 
     /// Enters a run under its lease; leaves when the guard is dropped.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        lease: Lease,
-        held: Option<Held>,
-    ) -> (Arc<Control>, Entered) {
+    pub(crate) fn enter(&self, lease: Lease, held: Option<Held>) -> (Arc<Control>, Entered<'_>) {
         let control = Arc::new(Control::default());
         // The answer to a claim may have taken a good part of the lease.
         let ttl = self.config.lease_ttl;
@@ -78,13 +74,8 @@ impl Shared {
                 good_until: Instant::now() + left.saturating_sub(ttl / 10),
             },
         );
-        (
-            control,
-            Entered {
-                shared: Arc::clone(self),
-                lease,
-            },
-        )
+        let shared = self;
+        (control, Entered { shared, lease })
     }
 
     pub(crate) fn active(&self) -> Vec<Active> {
@@ -126,12 +117,12 @@ impl Shared {
 }
 
 /// A run's place among the active ones.
-pub(crate) struct Entered {
-    shared: Arc<Shared>,
+pub(crate) struct Entered<'a> {
+    shared: &'a Shared,
     lease: Lease,
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut active = self.shared.lock();
         // The same run may have been claimed again under a newer epoch; that entry is not ours.

@@ -64,7 +64,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Prepared {
     entry: Box<Entry>,
-    effects: Effects,
+    events: Vec<NewEvent>,
 }
 
 impl Prepared {
@@ -85,7 +85,8 @@ impl Prepared {
             signals: Vec::new(),
             fan_outs: BTreeMap::new(),
         });
-        Ok(Self { entry, effects })
+        let events = effects.events;
+        Ok(Self { entry, events })
     }
 
     /// The run.
@@ -247,7 +248,11 @@ impl QueueCore {
 
     /// Puts in a run that is not there yet.
     pub fn insert(&mut self, run: Prepared, now: Timestamp, log: &mut dyn RunLog) -> RunId {
-        let Prepared { entry, effects } = run;
+        let Prepared { entry, events } = run;
+        let effects = Effects {
+            events,
+            ..Effects::default()
+        };
         let id = entry.record.id;
         if let Some(parent) = &entry.record.parent
             && let Some(above) = self.runs.get_mut(&parent.run)
