@@ -356,7 +356,8 @@ while True:
     time.sleep(0.05)
 "#,
     );
-    let failure = case.failure().await;
+    let failure = tokio::time::timeout(Duration::from_secs(30), case.failure());
+    let failure = failure.await.unwrap();
     assert_eq!(failure.kind, "protocol_error");
     assert!(failure.message.contains("99 bytes"), "{}", failure.message);
 }
