@@ -6,5 +6,5 @@ mod redis;
 
 pub use crate::{
     postgres::{PostgresServer, PostgresSettings, SharedPostgres},
-    redis::RedisServer,
+    redis::{AppendFsync, RedisCluster, RedisServer, RedisSettings},
 };
