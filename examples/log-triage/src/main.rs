@@ -190,7 +190,10 @@ fn short(payload: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
-    use adjutant::{MemoryStore, RunQueue};
+    use adjutant::{
+        MemoryStore, RunLookup, RunQueue, WorkerId,
+        queue::{AgentFilter, ClaimRequest},
+    };
 
     use super::*;
 
@@ -233,6 +236,28 @@ mod tests {
             .await
             .unwrap();
         assert_ne!(first, asked(&store, &file, &report).await);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_set_aside_is_put_back_by_who_asks_for_it_again() {
+        let store = MemoryStore::new();
+        let mut run = NewRun::new("triage", &RunInput::default()).unwrap();
+        run.max_deaths = 0;
+        let run = store.submit(vec![run]).await.unwrap()[0].run;
+        let dying = ClaimRequest {
+            worker: WorkerId::new(),
+            capacity: 1,
+            agents: AgentFilter::Any,
+            lease_ttl: Duration::from_millis(1),
+            wait: Duration::ZERO,
+        };
+        store.claim(dying).await.unwrap();
+        let state = async || store.get(run).await.unwrap().unwrap().run.state;
+        while state().await != RunState::Parked {
+            store.sweep(1, Duration::from_millis(50)).await.unwrap();
+        }
+        put_back_parked(&store, run).await.unwrap();
+        assert_eq!(state().await, RunState::Pending);
     }
 
     #[tokio::test]
