@@ -87,7 +87,11 @@ fn start(home: &Path, gate: &Path) -> Result<()> {
     let programs = Programs::find()?;
     programs.init(home)?;
     File::create(home.join("users"))?;
-    let settings = PostgresSettings::default();
+    // Stores tell of settings that lose data, so this one has none.
+    let settings = PostgresSettings {
+        fsync: true,
+        ..PostgresSettings::default()
+    };
     let mut child = programs.serve(home, &settings, None)?.spawn()?;
     while !is_ready(home, Some(child.id())) {
         let ended = child.try_wait()?;
