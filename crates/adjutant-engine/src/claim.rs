@@ -135,8 +135,8 @@ impl<S: Storage> Batch<'_, S> {
             for ready in found {
                 match ready.loaded {
                     // The record came along: it stands in the batch's own line from now on.
-                    Some(loaded) => self.take_in([loaded]),
-                    None => line.runs.push_back((ready.rank, ready.run)),
+                    Some(loaded) if !self.cache.contains(ready.run) => self.take_in([loaded]),
+                    _ => line.runs.push_back((ready.rank, ready.run)),
                 }
             }
         }

@@ -51,9 +51,6 @@ static OLDEST: LazyLock<Arc<str>> = LazyLock::new(|| {
     ))
 });
 
-/// A run's columns end here in [`VIEW`].
-const PAYLOAD_COLUMN: usize = 26;
-
 /// The reading connections, opened as needed.
 pub(crate) struct Readers {
     config: SqliteConfig,
@@ -255,7 +252,7 @@ impl Reader<'_> {
 fn view(row: &SqliteRow, db: &Db) -> Result<RunView> {
     let path = db.path();
     let run = record::run(row, path)?;
-    let outcome: Option<&str> = record::get(row, PAYLOAD_COLUMN + 2, path)?;
+    let outcome: Option<&str> = record::get(row, record::PAYLOAD_COLUMN + 2, path)?;
     let outcome: Option<Outcome> = match outcome {
         Some(text) => {
             adjutant_engine::outcome(run.state, text).map_err(|error| corrupt(path, error))?
@@ -263,7 +260,7 @@ fn view(row: &SqliteRow, db: &Db) -> Result<RunView> {
         None => None,
     };
     Ok(RunView {
-        payload: record::payload(row, PAYLOAD_COLUMN, path)?,
+        payload: record::payload(row, record::PAYLOAD_COLUMN, path)?,
         outcome,
         run,
     })

@@ -14,6 +14,12 @@ pub(crate) const COLUMNS: &str = "id, agent, priority, created_at, parent, fanou
     state, line, rank, due_at, ready_at, started_at, finished_at, attempt, epoch, worker, flags, \
     last_seq, steps, checkpoint, signals, unread, children, more";
 
+/// The place of the rank among them.
+pub(crate) const RANK_COLUMN: usize = 10;
+
+/// Where a run's columns end, and what it was given begins if that is selected too.
+pub(crate) const PAYLOAD_COLUMN: usize = 26;
+
 /// The columns of `runs` under another name.
 pub(crate) fn columns_of(name: &str) -> String {
     let columns: Vec<String> = COLUMNS

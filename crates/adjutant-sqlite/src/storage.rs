@@ -10,13 +10,14 @@ use adjutant_core::{AgentKey, Result, RunId, Timestamp};
 use adjutant_engine::{Begun, Changes, Failure, Loaded, Ready, Storage, StoredStep};
 use adjutant_queue::{Group, Payload, PrunePolicy, Signal};
 use adjutant_state::History;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     SqliteConfig,
     db::Db,
     error::corrupt,
-    reads, record,
+    reads,
+    record::{self, PAYLOAD_COLUMN, RANK_COLUMN},
     sql::{self, Args, Texts, WIDEST, WIDTHS, id_args, width_for},
     writes::{Flush, Joined},
 };
@@ -45,28 +46,34 @@ static FANOUT: LazyLock<Arc<str>> =
     LazyLock::new(|| Arc::from("select open, failed from fanouts where run = ? and key = ?"));
 static CHILDREN: LazyLock<Arc<str>> =
     LazyLock::new(|| Arc::from("select id, fanout from runs where parent = ? order by id"));
+// Whole records with what they were given, so that a claim need not look again.
 static READY_OF_ONE: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from("select id, rank from runs where line = 1 and agent = ? order by rank, id limit ?")
+    ready_text(
+        "runs as r",
+        "r.line = 1 and r.agent = ?1 order by r.rank, r.id limit ?2",
+    )
 });
 static READY_OF_SOME: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from(
-        "select r.id, r.rank from json_each(?1) as a cross join runs as r on r.id in \
-         (select id from runs where line = 1 and agent = a.value order by rank, id limit ?2) \
-         order by r.rank, r.id limit ?2",
+    ready_text(
+        "json_each(?1) as a cross join runs as r on r.id in \
+         (select id from runs where line = 1 and agent = a.value order by rank, id limit ?2)",
+        "true order by r.rank, r.id limit ?2",
     )
 });
 // From one agent with ready runs to the next, without looking at the runs between.
 static READY_OF_ALL: LazyLock<Arc<str>> = LazyLock::new(|| {
-    Arc::from(
+    let select = ready_text(
+        "agents as a cross join runs as r on r.id in \
+         (select id from runs where line = 1 and agent = a.agent order by rank, id limit ?1)",
+        "a.agent is not null order by r.rank, r.id limit ?1",
+    );
+    Arc::from(format!(
         "with recursive agents (agent) as ( \
            select * from (select agent from runs where line = 1 order by agent limit 1) \
            union all \
            select (select agent from runs where line = 1 and agent > agents.agent \
-                   order by agent limit 1) from agents where agents.agent is not null) \
-         select r.id, r.rank from agents as a cross join runs as r on r.id in \
-         (select id from runs where line = 1 and agent = a.agent order by rank, id limit ?1) \
-         where a.agent is not null order by r.rank, r.id limit ?1",
-    )
+                   order by agent limit 1) from agents where agents.agent is not null) {select}"
+    ))
 });
 static BLOCKED: LazyLock<Arc<str>> = LazyLock::new(|| {
     Arc::from("select id, rank from runs where line = 2 and slot = ? order by rank, id limit ?")
@@ -185,7 +192,11 @@ impl SqliteStorage {
     fn loaded(&self, row: &SqliteRow) -> Option<Loaded> {
         let read = record::run(row, self.db.path());
         match (read, record::run_id(row, 0, self.db.path())) {
-            (Ok(record), _) => Some(Loaded::Run(Box::new(record), None)),
+            (Ok(record), _) => {
+                let given = (row.len() > PAYLOAD_COLUMN)
+                    .then(|| record::payload(row, PAYLOAD_COLUMN, self.db.path()).ok());
+                Some(Loaded::Run(Box::new(record), given.flatten()))
+            }
             (Err(error), Ok(id)) => {
                 tracing::error!(run_id = %id, %error, "a run's record cannot be read");
                 Some(Loaded::Unreadable(id))
@@ -209,6 +220,14 @@ impl SqliteStorage {
         }
         Ok(())
     }
+}
+
+/// Selects ready runs, their columns first and then what they were given.
+fn ready_text(from: &str, filter: &str) -> Arc<str> {
+    Arc::from(format!(
+        "select {}, p.input, p.metadata from {from} left join payloads as p on p.run = r.id where {filter}",
+        record::columns_of("r")
+    ))
 }
 
 fn limit_arg(limit: usize) -> i64 {
@@ -318,16 +337,19 @@ impl Storage for SqliteStorage {
             }
         };
         args.int(limit_arg(limit + known.len()));
-        let found = self.ids(text, args).await?;
-        let unknown = found.into_iter().filter(|(_, run)| !known.contains(run));
-        Ok(unknown
-            .take(limit)
-            .map(|(rank, run)| Ready {
-                rank,
-                run,
-                loaded: None,
-            })
-            .collect())
+        let rows = self.rows(text, args).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let run = record::run_id(&row, 0, self.db.path())?;
+            if found.len() < limit && !known.contains(&run) {
+                found.push(Ready {
+                    rank: record::get(&row, RANK_COLUMN, self.db.path())?,
+                    run,
+                    loaded: self.loaded(&row),
+                });
+            }
+        }
+        Ok(found)
     }
 
     async fn blocked(&mut self, key: &str, known: &[RunId]) -> Result<Option<(i64, RunId)>> {
