@@ -140,6 +140,7 @@ impl<S: Storage> Writer<S> {
         let requests = u64::try_from(group.len()).unwrap_or(0);
         self.counters.requests.fetch_add(requests, Relaxed);
         let mut round = Round::default();
+        let heard = self.hub.recent.heard();
         let result = self.try_hard(group, &mut round).await;
         let failure = result.as_ref().err();
         for answer in round.answers {
@@ -166,7 +167,7 @@ impl<S: Storage> Writer<S> {
             self.hub.wake_all();
             return;
         }
-        self.hub.recent.note(outcome.left);
+        self.hub.recent.note(outcome.left, heard);
         self.hub.wake(Topic::Settled, &outcome.settled);
         self.hub.wake(Topic::Changed, &outcome.changed);
         if let Some(due) = outcome.due {
