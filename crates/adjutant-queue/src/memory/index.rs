@@ -123,8 +123,12 @@ impl Index {
 
     /// Takes a record out altogether.
     pub(super) fn forget(&mut self, record: &RunRecord) {
+        self.by_state[usize::from(record.state.code())] -= 1;
+        if record.state.is_terminal() {
+            // It is in no line. To look closer would fetch a record that has long left the cache.
+            return;
+        }
         let place = Place::of(record);
-        self.by_state[usize::from(place.state.code())] -= 1;
         if place.ready {
             self.leave_line(&record.agent, place.ranked);
         }

@@ -46,7 +46,8 @@ pub struct QueueConfig {
     pub clock: Arc<dyn Clock>,
     /// What it takes at most.
     pub limits: Limits,
-    /// Finished runs to keep; the oldest are forgotten first. Default 10 000.
+    /// Finished runs to keep, and at most a hundredth more; the oldest are forgotten first. Default
+    /// 10 000.
     pub keep_finished: usize,
 }
 

@@ -5,6 +5,11 @@ use adjutant_core::{RunId, Timestamp};
 use super::core::{QueueCore, RunLog};
 use crate::PrunePolicy;
 
+/// Finished runs that are forgotten at a time; few, since the lock is held meanwhile.
+const FEW: usize = 32;
+/// A bound is exceeded by one in so many at most.
+const SHARE: usize = 100;
+
 impl QueueCore {
     /// Notes that a run has ended. While its parent goes on it has to stay.
     pub(super) fn retire(&mut self, run: RunId, ended_at: Timestamp) {
@@ -27,7 +32,13 @@ impl QueueCore {
         }
     }
 
+    /// Forgets a few runs at a time: what is forgotten has left the cache long ago, and fetching several
+    /// at once takes hardly longer than fetching one.
     pub(super) fn forget_over_bound(&mut self, log: &mut dyn RunLog) {
+        let beyond = (self.keep_finished / SHARE).min(FEW);
+        if self.ended.len() <= self.keep_finished + beyond {
+            return;
+        }
         while self.ended.len() > self.keep_finished
             && let Some((_, run)) = self.ended.pop_first()
         {

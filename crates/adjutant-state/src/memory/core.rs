@@ -107,6 +107,10 @@ impl JournalCore {
         if journal.checkpoints.len() == kept {
             journal.checkpoints.pop_front();
         }
+        if journal.checkpoints.is_empty() {
+            // Most runs save one or a few, and room for more is made when it is needed.
+            journal.checkpoints.reserve_exact(1);
+        }
         journal.checkpoints.push_back(Checkpoint {
             seq: journal.saved,
             state,

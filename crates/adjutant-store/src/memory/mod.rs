@@ -28,7 +28,8 @@ pub struct MemoryConfig {
     pub clock: Arc<dyn Clock>,
     /// What it takes at most.
     pub limits: Limits,
-    /// Finished runs to keep; the oldest are forgotten first. Default 10 000.
+    /// Finished runs to keep, and at most a hundredth more; the oldest are forgotten first. Default
+    /// 10 000.
     pub keep_finished: usize,
     /// Checkpoints kept per run. Default [`DEFAULT_CHECKPOINTS_KEPT`].
     pub checkpoints_kept: usize,
