@@ -46,6 +46,8 @@ impl<S: Storage> Batch<'_, S> {
                 finish(reply, self.write(run, epoch, writes).await)
             }
             Request::Append(run, events, reply) => finish(reply, self.append(run, events).await),
+            Request::Belongings(run, reply) => finish(reply, self.belongings(run).await),
+            Request::Import(package, reply) => finish(reply, self.import(*package).await),
             Request::Forget(run, reply) => finish(reply, self.forget(run).await),
             Request::Claim(_) | Request::Trim(..) | Request::Prune(..) | Request::Close(_) => {
                 return None;

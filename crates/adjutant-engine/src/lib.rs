@@ -19,6 +19,7 @@ mod batch; // the working set of one transaction
 mod changes;
 mod claim;
 mod effects;
+mod handover;
 mod journal;
 
 mod recent; // what is known without a look

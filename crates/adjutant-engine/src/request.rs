@@ -8,10 +8,13 @@ use adjutant_queue::{
     PrunePolicy, RunRecord, Submitted, Swept,
 };
 use adjutant_state::StateWrite;
-use adjutant_store::{Commit, Committed, Op};
+use adjutant_store::{Commit, Committed, Op, Package};
 use tokio::time::Instant;
 
-use crate::reply::{Reply, again};
+use crate::{
+    handover::Belongings,
+    reply::{Reply, again},
+};
 
 /// A run on its way in, made by the caller so that the writer need not.
 #[derive(Debug, Clone)]
@@ -115,6 +118,8 @@ pub(crate) enum Request {
     Fork(Box<ReadyFork>, Reply<Submitted>),
     Write(RunId, u64, Vec<StateWrite>, Reply<u64>),
     Append(RunId, Vec<NewEvent>, Reply<u64>),
+    Belongings(RunId, Reply<Belongings>),
+    Import(Box<Package>, Reply<()>),
     Forget(RunId, Reply<()>),
     Trim(RunId, u64, Reply<()>),
     Prune(PrunePolicy, Reply<u64>),
@@ -174,7 +179,12 @@ impl Request {
             Self::Control(run, ..)
             | Self::Write(run, ..)
             | Self::Append(run, ..)
+            | Self::Belongings(run, _)
             | Self::Forget(run, _) => ids.push(*run),
+            Self::Import(package, _) => {
+                ids.push(package.run.id);
+                ids.extend(package.run.parent.as_ref().map(|link| link.run));
+            }
             Self::Submit(..)
             | Self::Claim(_)
             | Self::Sweep(..)
@@ -230,7 +240,11 @@ impl Request {
             Self::Write(_, _, _, reply) | Self::Append(_, _, reply) | Self::Prune(_, reply) => {
                 no(reply, error);
             }
-            Self::Forget(_, reply) | Self::Trim(_, _, reply) | Self::Close(reply) => {
+            Self::Belongings(_, reply) => no(reply, error),
+            Self::Import(_, reply)
+            | Self::Forget(_, reply)
+            | Self::Trim(_, _, reply)
+            | Self::Close(reply) => {
                 no(reply, error);
             }
         }

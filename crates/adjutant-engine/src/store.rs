@@ -10,11 +10,11 @@ use std::{
     },
 };
 
-use adjutant_core::{Clock, Error, Limits, Result};
+use adjutant_core::{Clock, Error, Limits, Result, RunId};
 use adjutant_events::engine::check_event;
 use adjutant_queue::{Submitted, engine::check_disposition};
 use adjutant_state::engine::{check_checkpoint, check_step};
-use adjutant_store::{CheckReport, Commit, Committed, Fork, Op, Store, StoreInfo};
+use adjutant_store::{CheckReport, Commit, Committed, Fork, Op, Package, Store, StoreInfo};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
@@ -205,6 +205,16 @@ impl Store for EngineStore {
             entry: Entry::new(fork.run, self.limits_ref(), self.clock().now())?,
         });
         self.ask(|reply| Request::Fork(fork, reply)).await
+    }
+
+    async fn export(&self, run: RunId) -> Result<Option<Package>> {
+        self.pack(run).await
+    }
+
+    async fn import(&self, package: Package) -> Result<()> {
+        package.check()?;
+        let package = Box::new(package);
+        self.ask(|reply| Request::Import(package, reply)).await
     }
 
     fn info(&self) -> StoreInfo {

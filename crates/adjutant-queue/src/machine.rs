@@ -379,7 +379,8 @@ impl RunRecord {
             },
             Command::Resume if self.state == RunState::Running && self.pause => self.pause = false,
             Command::Resume => {
-                self.requeue(Transition::Resumed, None, now)?;
+                // A delay goes on where it was.
+                self.requeue(Transition::Resumed, self.not_before, now)?;
                 effects.event(EventType::RunResumed, Reason { reason: "resumed" });
             }
             Command::Redrive => {

@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+mod package;
 mod port;
 
 mod memory;
@@ -26,5 +27,6 @@ pub mod conformance;
 
 pub use crate::{
     memory::{MemoryConfig, MemoryStore},
+    package::Package,
     port::{CheckReport, Commit, Committed, Fork, Op, Store, StoreInfo},
 };

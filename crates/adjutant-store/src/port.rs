@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use adjutant_core::{Json, Limits, NewEvent, Result, RunId, RunState, StepRecord};
+use adjutant_core::{Error, Json, Limits, NewEvent, Result, RunId, RunState, StepRecord};
 use adjutant_events::EventBus;
 use adjutant_queue::{Disposition, Lease, NewRun, RunQueue, Submitted};
 use adjutant_state::StateStore;
 use async_trait::async_trait;
 use serde::Serialize;
+
+use crate::Package;
 
 /// One durable change on behalf of a lease holder.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +117,28 @@ pub trait Store: RunQueue + StateStore + EventBus {
     /// `RunNotFound`, what `submit` answers, or the engine's.
     async fn fork(&self, fork: Fork) -> Result<Submitted>;
 
+    /// A run with everything that belongs to it, to be taken in by another store. It stays here as it is.
+    ///
+    /// # Errors
+    /// `Conflict` when it changes all the while; `Invalid` when the store cannot do this; or the engine's.
+    async fn export(&self, run: RunId) -> Result<Option<Package>> {
+        Err(cannot("export", run))
+    }
+
+    /// Takes in a run of another store. Here it can be claimed only after somebody resumes it. `Running` says
+    /// that it is driven elsewhere: this store then takes its journal, checkpoints and events under its epoch.
+    ///
+    /// Of a run that is there already, the record becomes the package's, unless it has ended, and events with higher
+    /// numbers are added; all else stays. So importing twice is importing once.
+    ///
+    /// # Errors
+    /// `Invalid` for a package that fails its [`check`](Package::check) or whose parent is not here;
+    /// `LeaseLost` when the run is here with a higher epoch; `Conflict` when a worker of this store holds it, its
+    /// idempotency key is another run's, or an event is missing in between; or the engine's.
+    async fn import(&self, package: Package) -> Result<()> {
+        Err(cannot("import", package.run.id))
+    }
+
     /// What this store is.
     fn info(&self) -> StoreInfo;
 
@@ -136,4 +160,11 @@ pub trait Store: RunQueue + StateStore + EventBus {
     /// Finishes what has been accepted and lets go of files and connections. Calls after it fail with
     /// [`Closed`](adjutant_core::Error::Closed).
     async fn close(&self);
+}
+
+fn cannot(what: &'static str, run: RunId) -> Error {
+    Error::Invalid {
+        field: what,
+        problem: format!("this store cannot hand over {run}"),
+    }
 }

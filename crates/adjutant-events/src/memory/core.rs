@@ -72,10 +72,34 @@ impl EventCore {
         last
     }
 
+    /// Puts in events that have their numbers and times already; the first one follows the last that is here, if
+    /// any is. Without events, the numbering goes on after `last`.
+    pub fn restore(&mut self, run: RunId, events: Vec<Event>, last: u64) {
+        let log = self.runs.entry(run).or_default();
+        if log.events.is_empty() {
+            log.trimmed = log
+                .trimmed
+                .max(events.first().map_or(last, |event| event.seq - 1));
+        }
+        log.events.extend(events.into_iter().map(|event| Stored {
+            timestamp: event.timestamp,
+            event_type: event.event_type,
+            visibility: event.visibility,
+            payload: event.payload,
+        }));
+        self.wake(run);
+    }
+
     /// The number of the run's latest event, 0 for none.
     #[must_use]
     pub fn last(&self, run: RunId) -> u64 {
         self.runs.get(&run).map_or(0, Log::last)
+    }
+
+    /// The number of the last event that is forgotten, 0 for none.
+    #[must_use]
+    pub fn trimmed(&self, run: RunId) -> u64 {
+        self.runs.get(&run).map_or(0, |log| log.trimmed)
     }
 
     /// Events with numbers above `after`, at most `limit`.

@@ -52,6 +52,7 @@ macro_rules! suite {
                 the_same_priority_goes_first_come_first_served,
                 waiting_overtakes_priority,
                 a_delayed_run_is_not_claimed_before_its_time,
+                a_delay_goes_on_when_a_pause_is_over,
                 an_agent_filter_takes_only_its_own_and_loses_no_other,
                 any_takes_every_agents_runs_by_rank,
                 a_claim_takes_up_to_its_capacity,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use adjutant_core::RunId;
 
 use super::{Fixture, WAIT};
-use crate::{AGEING, AgentFilter, ClaimRequest};
+use crate::{AGEING, AgentFilter, ClaimRequest, Command};
 
 pub async fn higher_priority_goes_first(f: &Fixture) {
     let mut ids = Vec::new();
@@ -37,6 +37,18 @@ pub async fn waiting_overtakes_priority(f: &Fixture) {
     run.priority = 2;
     let more_urgent = f.submit(run).await;
     assert_eq!(f.claim_ids().await, [more_urgent, patient, urgent]);
+}
+
+pub async fn a_delay_goes_on_when_a_pause_is_over(f: &Fixture) {
+    let mut run = f.run();
+    run.not_before = Some(f.now() + Duration::from_secs(5));
+    let run = f.submit(run).await;
+    f.control(run, Command::Pause).await;
+    f.control(run, Command::Resume).await;
+    f.after(Duration::from_secs(4)).await;
+    assert!(f.claim(1).await.is_empty());
+    f.after(Duration::from_secs(2)).await;
+    assert_eq!(f.claim_ids().await, [run]);
 }
 
 pub async fn a_delayed_run_is_not_claimed_before_its_time(f: &Fixture) {

@@ -3,6 +3,7 @@
 mod check;
 mod core;
 mod effects;
+mod handover;
 mod index;
 mod reads;
 mod retention;

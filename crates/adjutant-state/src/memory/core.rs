@@ -118,6 +118,17 @@ impl JournalCore {
         });
     }
 
+    /// Puts in the journal and the checkpoints, oldest first, of a run that has none here.
+    pub fn restore(&mut self, run: RunId, steps: Vec<StepRecord>, checkpoints: Vec<Checkpoint>) {
+        if steps.is_empty() && checkpoints.is_empty() {
+            return;
+        }
+        let journal = self.runs.entry(run).or_default();
+        steps.into_iter().for_each(|step| journal.record(step));
+        journal.saved = checkpoints.last().map_or(0, |latest| latest.seq);
+        journal.checkpoints = checkpoints.into();
+    }
+
     /// How much is written for the run.
     #[must_use]
     pub fn written(&self, run: RunId) -> Written {

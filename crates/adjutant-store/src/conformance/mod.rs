@@ -19,6 +19,7 @@ mod fixture;
 pub mod commits;
 pub mod families;
 pub mod forks;
+pub mod handovers;
 pub mod model;
 pub mod signals;
 pub mod whole;
@@ -75,6 +76,13 @@ macro_rules! suite {
                 a_fork_is_a_value,
                 a_fork_of_nothing_says_so,
                 forking_twice_is_forking_once,
+            }
+            handovers: {
+                a_run_goes_over_whole_and_comes_back,
+                a_run_comes_from_another_store_and_goes_on,
+                a_run_that_is_driven_elsewhere_is_only_written_to,
+                copied_events_keep_their_numbers_and_follow_each_other,
+                what_could_be_claimed_is_not_taken_in,
             }
             whole: {
                 a_sound_store_passes_its_check,

@@ -3,6 +3,7 @@
 
 mod check;
 mod commit;
+mod handover;
 mod ports;
 
 use std::{

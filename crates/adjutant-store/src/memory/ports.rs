@@ -19,7 +19,7 @@ use adjutant_state::{
 use async_trait::async_trait;
 
 use super::{MemoryStore, commit::Ready};
-use crate::{CheckReport, Commit, Committed, Fork, Store, StoreInfo};
+use crate::{CheckReport, Commit, Committed, Fork, Package, Store, StoreInfo};
 
 impl queue::Shared for MemoryStore {
     fn enter<R>(
@@ -188,6 +188,15 @@ impl Store for MemoryStore {
         let now = self.clock.now();
         let run = Prepared::new(fork.run.clone(), &self.limits, now)?;
         self.with_inner(|inner| inner.fork(&fork, run, now))?
+    }
+
+    async fn export(&self, run: RunId) -> Result<Option<Package>> {
+        self.with_inner(|inner| inner.export(run))?
+    }
+
+    async fn import(&self, package: Package) -> Result<()> {
+        package.check()?;
+        self.with_inner(|inner| inner.import(package, self.clock.now()))?
     }
 
     fn info(&self) -> StoreInfo {
