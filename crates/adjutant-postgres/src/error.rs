@@ -26,6 +26,8 @@ mod code {
     pub const NO_SCHEMA: &str = "3F000";
     pub const NO_TABLE: &str = "42P01";
     pub const NO_COLUMN: &str = "42703";
+    pub const NO_STATEMENT: &str = "26000";
+    pub const SAME_STATEMENT: &str = "42P05";
     pub const DATA_CORRUPTED: &str = "XX001";
     pub const INDEX_CORRUPTED: &str = "XX002";
 }
@@ -152,6 +154,18 @@ pub(crate) fn unfit(action: &'static str, problem: String) -> Error {
     }
 }
 
+/// The connection was lost on the way of a commit, and what became of that could not be found out.
+pub(crate) fn unknown_outcome(error: Error) -> Error {
+    match error {
+        Error::Backend { source, .. } => Error::Backend {
+            action: "learn whether a write has happened",
+            transient: true,
+            source,
+        },
+        other => other,
+    }
+}
+
 fn is_conflict(error: &sqlx::Error) -> bool {
     // A key that is there already: another node was faster with the same run, or nobody had looked.
     matches!(
@@ -168,8 +182,13 @@ fn is_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         sqlx::Error::Database(_) => {
             let code = code_of(error);
-            // Connection exceptions, and the server ending the session.
-            code.starts_with("08") || code.starts_with("57P") || code == code::IDLE_IN_TRANSACTION
+            // Connection exceptions, the server ending the session, and a session that is not ours alone.
+            code.starts_with("08")
+                || code.starts_with("57P")
+                || matches!(
+                    code,
+                    code::IDLE_IN_TRANSACTION | code::NO_STATEMENT | code::SAME_STATEMENT
+                )
         }
         _ => false,
     }
@@ -212,6 +231,10 @@ fn advise(error: &sqlx::Error, code: &str, location: &str) -> (bool, String) {
             false,
             "the user may not do that; let the tables' owner open the store once, or grant `create` on the database \
              and all rights on the schema and its tables",
+        ),
+        (_, code::NO_STATEMENT | code::SAME_STATEMENT) => say(
+            true,
+            "something between here and the server shares its sessions; a pooler must pool by session",
         ),
         (_, code::NO_SCHEMA | code::NO_TABLE | code::NO_COLUMN) => say(
             false,

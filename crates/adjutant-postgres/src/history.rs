@@ -9,7 +9,7 @@ use adjutant_core::{
 use sqlx::postgres::PgRow;
 
 use crate::{
-    args::{Args, int, uuid},
+    args::{Values, int},
     error::corrupt,
     record::{count, get, json, small, string},
     text,
@@ -39,30 +39,20 @@ pub(crate) fn size(step: &StepRecord) -> usize {
 }
 
 /// Binds runs and the columns of [`STEP_COLUMNS`].
-pub(crate) fn bind_steps(steps: &[(RunId, u64, &StepRecord)], args: &mut Args) {
-    fn list<'s, T>(
-        steps: &'s [(RunId, u64, &'s StepRecord)],
-        of: impl Fn(&'s StepRecord) -> T,
-    ) -> Vec<T> {
-        steps.iter().map(|(_, _, step)| of(step)).collect()
-    }
-    let bodies = list(steps, |step| body(&step.outcome));
-    args.add(
-        steps
-            .iter()
-            .map(|(run, ..)| uuid(run.as_bytes()))
-            .collect::<Vec<_>>(),
-    );
-    let keys = list(steps, |step| text::stored(&step.key));
-    args.add(keys.iter().map(|key| &**key).collect::<Vec<_>>());
-    args.add(steps.iter().map(|step| int(step.1)).collect::<Vec<_>>());
-    args.add(list(steps, |step| step.kind.as_str()));
-    args.add(list(steps, |step| int(step.input.0)));
-    args.add(bodies.iter().map(|body| body.0).collect::<Vec<_>>());
-    args.add(bodies.iter().map(|body| &*body.1).collect::<Vec<_>>());
-    args.add(list(steps, |step| i64::from(step.attempts)));
-    args.add(list(steps, |step| step.started_at.as_micros()));
-    args.add(list(steps, |step| step.recorded_at.as_micros()));
+pub(crate) fn bind_steps(rows: &[(RunId, u64, &StepRecord)], to: &mut impl Values) {
+    let steps = || rows.iter().map(|(_, _, step)| *step);
+    let keys: Vec<_> = steps().map(|step| text::stored(&step.key)).collect();
+    let bodies: Vec<_> = steps().map(|step| body(&step.outcome)).collect();
+    to.ids(rows.iter().map(|(run, ..)| run.as_bytes()));
+    to.texts(keys.iter().map(|key| &**key));
+    to.ints(rows.iter().map(|(_, ordinal, _)| int(*ordinal)));
+    to.texts(steps().map(|step| step.kind.as_str()));
+    to.ints(steps().map(|step| int(step.input.0)));
+    to.ints(bodies.iter().map(|(state, _)| *state));
+    to.texts(bodies.iter().map(|(_, body)| &**body));
+    to.ints(steps().map(|step| i64::from(step.attempts)));
+    to.ints(steps().map(|step| step.started_at.as_micros()));
+    to.ints(steps().map(|step| step.recorded_at.as_micros()));
 }
 
 /// Reads the columns of [`STEP_COLUMNS`].

@@ -1,7 +1,7 @@
 //! Queue, state and events on PostgreSQL, for many processes on many machines.
 //!
 //! Each node groups its writes: whatever has queued up while the last group was on its way becomes the next
-//! transaction, in a few calls to the server. Nodes lock the runs that they work on, pass over those that others
+//! transaction, in one or two calls to the server. Nodes lock the runs that they work on, pass over those that others
 //! have locked, and tell each other of what waiters wait for.
 //!
 //! ```no_run
@@ -38,6 +38,7 @@ mod news; // what nodes tell each other
 
 mod listener;
 mod reader;
+mod session; // the writing connection
 mod storage;
 
 mod inspect;

@@ -19,7 +19,7 @@ use crate::{
     config::PostgresConfig,
     db,
     error::from_sqlx,
-    news::{HELLO_EVERY, News, Outbox, SILENT},
+    news::{ANSWER, HELLO_EVERY, News, Outbox, SILENT},
     reader::Readers,
     reads::Text,
 };
@@ -100,7 +100,7 @@ impl Listener {
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(&self.config.channel()).await?;
-        self.outbox.heard_of_peer();
+        self.outbox.expect_peers(ANSWER);
         self.outbox.listening.store(true, SeqCst);
         self.outbox.post(News {
             hello: true,
@@ -127,7 +127,7 @@ impl Listener {
             return;
         };
         let known = self.outbox.has_peers();
-        self.outbox.heard_of_peer();
+        self.outbox.expect_peers(SILENT);
         if news.hello || !known {
             self.outbox.post(News {
                 here: true,

@@ -25,6 +25,9 @@ pub(crate) const HELLO_EVERY: Duration = Duration::from_secs(10);
 /// A node that has been silent for so long is not there any more.
 pub(crate) const SILENT: Duration = Duration::from_secs(35);
 
+/// How long to wait for the answer to a greeting before nobody is taken to be there.
+pub(crate) const ANSWER: Duration = Duration::from_secs(2);
+
 /// What has happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -181,7 +184,7 @@ pub(crate) struct Outbox {
     pub wake: Notify,
     /// Somebody else was at work on what we wanted: look again soon.
     pub again: Notify,
-    heard: Mutex<Instant>,
+    peers_until: Mutex<Instant>,
     pub listening: AtomicBool,
     closed: AtomicBool,
 }
@@ -193,7 +196,7 @@ impl Outbox {
             wake: Notify::new(),
             again: Notify::new(),
             // Until it is known that nobody is there, somebody may be.
-            heard: Mutex::new(Instant::now()),
+            peers_until: Mutex::new(Instant::now() + ANSWER),
             listening: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
@@ -216,12 +219,13 @@ impl Outbox {
 
     /// Whether another node has been heard of lately.
     pub(crate) fn has_peers(&self) -> bool {
-        self.heard().elapsed() < SILENT
+        Instant::now() < *self.peers_until()
     }
 
-    /// Notes that another node is there.
-    pub(crate) fn heard_of_peer(&self) {
-        *self.heard() = Instant::now();
+    /// Notes that another node is there, or may be, for this time at least.
+    pub(crate) fn expect_peers(&self, time: Duration) {
+        let mut until = self.peers_until();
+        *until = (*until).max(Instant::now() + time);
     }
 
     pub(crate) fn close(&self) {
@@ -239,9 +243,11 @@ impl Outbox {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Instant> {
+    fn peers_until(&self) -> std::sync::MutexGuard<'_, Instant> {
         // A time is whole whatever happened around it.
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.peers_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

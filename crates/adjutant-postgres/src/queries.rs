@@ -11,8 +11,15 @@ use crate::{
 pub(crate) fn prepares() -> String {
     format!(
         "prepare adj_lock (uuid[]) as select {} from runs where id = any ($1) order by id for update; \
-         prepare adj_now as select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
-        COLUMNS.join(", ")
+         prepare adj_now as select (extract(epoch from clock_timestamp()) * 1000000)::bigint, \
+         pg_current_xact_id()::text; \
+         prepare adj_ready_one (text, bigint, uuid[]) as {}; \
+         prepare adj_ready_some (text[], bigint, uuid[]) as {}; \
+         prepare adj_ready_all (text[], bigint, uuid[]) as {}",
+        COLUMNS.join(", "),
+        ready_of_one(),
+        ready_of_some(),
+        ready_of_all(),
     )
 }
 
@@ -44,41 +51,35 @@ fn head(agent: &str) -> String {
     )
 }
 
-fn with_payload(from: &str, tail: &str) -> Arc<str> {
-    Arc::from(format!(
+fn with_payload(from: &str, tail: &str) -> String {
+    format!(
         "select {}, p.input, p.metadata from {from} left join payloads as p on p.run = r.id \
          order by r.rank, r.id{tail}",
         columns_of("r")
-    ))
+    )
 }
 
-pub(crate) static READY_OF_ONE: Text =
-    Text::new(|| with_payload(&format!("{} as r", head("$1")), ""));
-pub(crate) static READY_OF_SOME: Text = Text::new(|| {
+fn ready_of_one() -> String {
+    with_payload(&format!("{} as r", head("$1")), "")
+}
+fn ready_of_some() -> String {
     let from = format!(
-        "unnest($1::text[]) as a(agent) cross join lateral {} as r",
+        "unnest($1) as a(agent) cross join lateral {} as r",
         head("a.agent")
     );
     with_payload(&from, " limit $2")
-});
-// From one agent with ready runs to the next, without looking at the runs between.
-pub(crate) static READY_OF_ALL: Text = Text::new(|| {
+}
+
+/// From one agent with ready runs to the next, without looking at the runs between. The names are not looked at.
+fn ready_of_all() -> String {
     let agents = "with recursive agents (agent) as ( \
          select * from (select agent from runs where line = 1 order by agent limit 1) as first \
          union all \
          select (select r.agent from runs as r where r.line = 1 and r.agent > agents.agent \
                  order by r.agent limit 1) from agents where agents.agent is not null) ";
     let from = format!("agents as a cross join lateral {} as r", head("a.agent"));
-    let text = with_payload(&from, " limit $2");
-    // The first value is there so that all three take the same.
-    Arc::from(format!(
-        "{agents}{}",
-        text.replace(
-            "order by r.rank",
-            "where $1::text[] is null order by r.rank"
-        )
-    ))
-});
+    format!("{agents}{}", with_payload(&from, " limit $2"))
+}
 
 /// Takes the locks of concurrency keys, in this order. Held until the transaction ends.
 pub(crate) static LOCK_KEYS: Text = Text::new(|| {
@@ -147,6 +148,3 @@ pub(crate) static PRUNE: Text = Text::new(|| {
         crate::writes::counts_text(&mut values)
     ))
 });
-
-/// Which transactions have ended: the same answer twice means that nobody has written in between.
-pub(crate) static SNAPSHOT: Text = Text::new(|| Arc::from("select pg_current_snapshot()::text"));

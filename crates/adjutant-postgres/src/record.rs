@@ -7,11 +7,7 @@ use adjutant_engine::{Columns, Loaded};
 use adjutant_queue::{Payload, RunRecord};
 use sqlx::{Decode, Postgres, Row, Type, postgres::PgRow, types::Uuid};
 
-use crate::{
-    args::{Args, uuid},
-    error::corrupt,
-    text,
-};
+use crate::{args::Values, error::corrupt, text};
 
 /// The columns of `runs` in the order in which they are read.
 pub(crate) const COLUMNS: [&str; 26] = [
@@ -82,51 +78,41 @@ pub(crate) fn columns<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<C
 }
 
 /// Binds the ids.
-pub(crate) fn bind_ids(rows: &[Columns<'_>], args: &mut Args) {
-    args.add(rows.iter().map(|row| uuid(&row.id)).collect::<Vec<_>>());
+pub(crate) fn bind_ids(rows: &[Columns<'_>], to: &mut impl Values) {
+    to.ids(rows.iter().map(|row| &row.id));
 }
 
 /// Binds the columns that never change.
-pub(crate) fn bind_fixed(rows: &[Columns<'_>], args: &mut Args) {
-    args.add(rows.iter().map(|row| &*row.agent).collect::<Vec<_>>());
-    args.add(rows.iter().map(|row| row.priority).collect::<Vec<_>>());
-    args.add(rows.iter().map(|row| row.created_at).collect::<Vec<_>>());
-    let parents = rows.iter().map(|row| row.parent.as_ref().map(uuid));
-    args.add(parents.collect::<Vec<_>>());
-    let texts = rows.iter().map(|row| row.fanout.as_deref());
-    args.add(texts.collect::<Vec<_>>());
-    let texts = rows.iter().map(|row| row.slot.as_deref());
-    args.add(texts.collect::<Vec<_>>());
-    let texts = rows.iter().map(|row| row.key.as_deref());
-    args.add(texts.collect::<Vec<_>>());
+pub(crate) fn bind_fixed(rows: &[Columns<'_>], to: &mut impl Values) {
+    to.texts(rows.iter().map(|row| &*row.agent));
+    to.ints(rows.iter().map(|row| row.priority));
+    to.ints(rows.iter().map(|row| row.created_at));
+    to.maybe_ids(rows.iter().map(|row| row.parent.as_ref()));
+    to.maybe_texts(rows.iter().map(|row| row.fanout.as_deref()));
+    to.maybe_texts(rows.iter().map(|row| row.slot.as_deref()));
+    to.maybe_texts(rows.iter().map(|row| row.key.as_deref()));
 }
 
 /// Binds those that change.
-pub(crate) fn bind_changing(rows: &[Columns<'_>], args: &mut Args) {
-    let int = |column: fn(&Columns<'_>) -> i64| -> Vec<i64> { rows.iter().map(column).collect() };
-    let maybe = |column: fn(&Columns<'_>) -> Option<i64>| -> Vec<Option<i64>> {
-        rows.iter().map(column).collect()
-    };
-    args.add(int(|row| row.state));
-    args.add(maybe(|row| row.line));
-    args.add(maybe(|row| row.rank));
-    args.add(maybe(|row| row.due_at));
-    args.add(int(|row| row.ready_at));
-    args.add(maybe(|row| row.started_at));
-    args.add(maybe(|row| row.finished_at));
-    args.add(int(|row| row.attempt));
-    args.add(int(|row| row.epoch));
-    let workers = rows.iter().map(|row| row.worker.as_ref().map(uuid));
-    args.add(workers.collect::<Vec<_>>());
-    args.add(int(|row| row.flags));
-    args.add(int(|row| row.last_seq));
-    args.add(int(|row| row.steps));
-    args.add(int(|row| row.checkpoint));
-    args.add(int(|row| row.signals));
-    args.add(int(|row| row.unread));
-    args.add(int(|row| row.children));
-    let more = rows.iter().map(|row| row.more.as_deref());
-    args.add(more.collect::<Vec<_>>());
+pub(crate) fn bind_changing(rows: &[Columns<'_>], to: &mut impl Values) {
+    to.ints(rows.iter().map(|row| row.state));
+    to.maybe_ints(rows.iter().map(|row| row.line));
+    to.maybe_ints(rows.iter().map(|row| row.rank));
+    to.maybe_ints(rows.iter().map(|row| row.due_at));
+    to.ints(rows.iter().map(|row| row.ready_at));
+    to.maybe_ints(rows.iter().map(|row| row.started_at));
+    to.maybe_ints(rows.iter().map(|row| row.finished_at));
+    to.ints(rows.iter().map(|row| row.attempt));
+    to.ints(rows.iter().map(|row| row.epoch));
+    to.maybe_ids(rows.iter().map(|row| row.worker.as_ref()));
+    to.ints(rows.iter().map(|row| row.flags));
+    to.ints(rows.iter().map(|row| row.last_seq));
+    to.ints(rows.iter().map(|row| row.steps));
+    to.ints(rows.iter().map(|row| row.checkpoint));
+    to.ints(rows.iter().map(|row| row.signals));
+    to.ints(rows.iter().map(|row| row.unread));
+    to.ints(rows.iter().map(|row| row.children));
+    to.maybe_texts(rows.iter().map(|row| row.more.as_deref()));
 }
 
 /// A value of a row, whatever kind of integer the column is.

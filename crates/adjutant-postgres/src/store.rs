@@ -17,6 +17,7 @@ use crate::{
     news::Outbox,
     reader::Readers,
     schema::{self, Server},
+    session::Session,
     storage::PostgresStorage,
 };
 
@@ -43,13 +44,13 @@ pub async fn open(config: PostgresConfig) -> Result<EngineStore> {
     let counters = Arc::<Counters>::default();
     let server_clock = Arc::<ServerClock>::default();
     let outbox = Arc::new(Outbox::new());
-    let storage = PostgresStorage::connect(
+    let session = Session::connect(
         config.clone(),
         Arc::clone(&counters),
         Arc::clone(&server_clock),
-        Arc::clone(&outbox),
     )
     .await?;
+    let storage = PostgresStorage::new(session, Arc::clone(&outbox));
     let clock: Arc<dyn Clock> = match &config.clock {
         Some(clock) => Arc::clone(clock),
         None => server_clock,

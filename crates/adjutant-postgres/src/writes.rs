@@ -10,7 +10,7 @@ use adjutant_engine::{Added, Changes, Columns};
 use adjutant_queue::{Group, Payload, Signal};
 
 use crate::{
-    args::{Args, int, uuid},
+    args::{Values, int},
     history::{self, STEP_COLUMNS},
     record::{self, COLUMNS, FIRST_CHANGING, array_type},
     text,
@@ -144,191 +144,204 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The statements that write them.
-    pub(crate) fn statements(&self, texts: &mut Texts) -> Vec<(Arc<str>, Args)> {
-        let mut statements = Vec::new();
-        for chunk in 0.. {
-            let mut args = Args::default();
-            let mut key = 0;
-            for part in PARTS {
-                if self.bind(part, chunk, &mut args) {
-                    key |= 1 << part as u16;
-                }
-            }
-            if key == 0 {
-                break;
-            }
-            statements.push((texts.get(key), args));
-        }
-        statements
+    /// How much text they have, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let added = self.added;
+        let of_steps: usize = self.steps.iter().map(|row| history::size(row.2)).sum();
+        let of_events: usize = added.events.iter().map(|row| row.2.payload.len()).sum();
+        added.payloads.iter().map(payload_size).sum::<usize>()
+            + added.outcomes.iter().map(|row| row.1.len()).sum::<usize>()
+            + self
+                .checkpoints
+                .iter()
+                .map(|row| row.2.len())
+                .sum::<usize>()
+            + self
+                .signals
+                .iter()
+                .map(|row| row.1.payload.len())
+                .sum::<usize>()
+            + of_steps
+            + of_events
+    }
+
+    /// Whether there are too many for one statement.
+    pub(crate) fn is_chunked(&self) -> bool {
+        let rows = [
+            self.new.len(),
+            self.changed.len(),
+            self.steps.len(),
+            self.added.payloads.len(),
+            self.added.outcomes.len(),
+            self.checkpoints.len(),
+            self.dropped.len(),
+            self.added.events.len(),
+            self.signals.len(),
+            self.taken.len(),
+            self.fanouts.len(),
+        ];
+        rows.into_iter().any(|rows| rows > ROWS)
+    }
+
+    /// Binds one chunk of all parts, and says which parts that has; 0 for none.
+    pub(crate) fn bind(&self, chunk: usize, to: &mut impl Values) -> u16 {
+        let has = |part: &Part, to: &mut _| self.bind_part(*part, chunk, to);
+        PARTS
+            .iter()
+            .filter(|part| has(part, to))
+            .fold(0, |parts, part| parts | part.bit())
     }
 
     /// Binds one chunk of the rows of a part; false if there is none.
-    fn bind(&self, part: Part, chunk: usize, args: &mut Args) -> bool {
+    fn bind_part(&self, part: Part, n: usize, to: &mut impl Values) -> bool {
         match part {
-            Part::New => bind(&self.new, chunk, args, |rows, args| {
-                record::bind_ids(rows, args);
-                record::bind_fixed(rows, args);
-                record::bind_changing(rows, args);
+            Part::New => chunk(&self.new, n, |_| 0).is_some_and(|rows| {
+                record::bind_ids(rows, to);
+                record::bind_fixed(rows, to);
+                record::bind_changing(rows, to);
+                true
             }),
-            Part::Changed => bind(&self.changed, chunk, args, |rows, args| {
-                record::bind_ids(rows, args);
-                record::bind_changing(rows, args);
+            Part::Changed => chunk(&self.changed, n, |_| 0).is_some_and(|rows| {
+                record::bind_ids(rows, to);
+                record::bind_changing(rows, to);
+                true
             }),
-            Part::Payloads => bind_sized(
-                &self.added.payloads,
-                chunk,
-                args,
-                payload_size,
-                |rows, args| {
-                    args.add(ids(rows.iter().map(|(run, _)| run)));
-                    args.add(list(rows, |(_, payload)| payload.input.as_str()));
-                    args.add(list(rows, |(_, payload)| {
-                        Some(payload.metadata.as_str()).filter(|_| !payload.metadata.is_null())
-                    }));
-                },
-            ),
-            Part::Outcomes => bind_sized(
-                &self.added.outcomes,
-                chunk,
-                args,
-                |row| row.1.len(),
-                |rows, args| {
-                    args.add(ids(rows.iter().map(|(run, _)| run)));
-                    args.add(list(rows, |(_, body)| body.as_str()));
-                },
-            ),
-            Part::Steps => bind_sized(
-                self.steps,
-                chunk,
-                args,
-                |row| history::size(row.2),
-                history::bind_steps,
-            ),
-            Part::Checkpoints => bind_sized(
-                &self.checkpoints,
-                chunk,
-                args,
-                |row| row.2.len(),
-                |rows, args| {
-                    args.add(ids(rows.iter().map(|row| &row.0)));
-                    args.add(list(rows, |row| int(row.1)));
-                    args.add(list(rows, |row| row.2.as_str()));
-                    args.add(list(rows, |row| row.3.as_micros()));
-                },
-            ),
-            Part::Dropped => bind(&self.dropped, chunk, args, bind_numbers),
-            Part::Events => bind_sized(
-                &self.added.events,
-                chunk,
-                args,
-                |row| row.2.payload.len(),
-                |rows, args| {
-                    let types = list(rows, |row| text::stored(row.2.event_type.as_str()));
-                    args.add(ids(rows.iter().map(|row| &row.0)));
-                    args.add(list(rows, |row| int(row.1)));
-                    args.add(list(rows, |row| row.3.as_micros()));
-                    args.add(list(&types, |text| &**text));
-                    args.add(list(rows, |row| history::visibility_code(row.2.visibility)));
-                    args.add(list(rows, |row| row.2.payload.as_str()));
-                },
-            ),
-            Part::Signals => bind_sized(
-                &self.signals,
-                chunk,
-                args,
-                |row| row.1.payload.len(),
-                |rows, args| {
-                    let names = list(rows, |(_, signal)| text::stored(&signal.name));
-                    args.add(ids(rows.iter().map(|(run, _)| run)));
-                    args.add(list(rows, |(_, signal)| int(signal.id)));
-                    args.add(list(&names, |name| &**name));
-                    args.add(list(rows, |(_, signal)| signal.payload.as_str()));
-                    args.add(list(rows, |(_, signal)| signal.received_at.as_micros()));
-                },
-            ),
-            Part::Taken => bind(&self.taken, chunk, args, bind_numbers),
-            Part::Fanouts => bind(self.fanouts, chunk, args, |rows, args| {
-                let keys = list(rows, |(_, key, _)| text::stored(key));
-                args.add(ids(rows.iter().map(|(run, ..)| run)));
-                args.add(list(&keys, |key| &**key));
-                args.add(list(rows, |(_, _, group)| int(group.open)));
-                args.add(list(rows, |(_, _, group)| int(group.failed)));
+            Part::Payloads => chunk(&self.added.payloads, n, payload_size).is_some_and(|rows| {
+                to.ids(rows.iter().map(|(run, _)| run.as_bytes()));
+                to.texts(rows.iter().map(|(_, payload)| payload.input.as_str()));
+                let metadata = rows.iter().map(|(_, payload)| &payload.metadata);
+                to.maybe_texts(
+                    metadata.map(|json| Some(json.as_str()).filter(|_| !json.is_null())),
+                );
+                true
+            }),
+            Part::Outcomes => {
+                chunk(&self.added.outcomes, n, |row| row.1.len()).is_some_and(|rows| {
+                    to.ids(rows.iter().map(|(run, _)| run.as_bytes()));
+                    to.texts(rows.iter().map(|(_, body)| body.as_str()));
+                    true
+                })
+            }
+            Part::Steps => chunk(self.steps, n, |row| history::size(row.2)).is_some_and(|rows| {
+                history::bind_steps(rows, to);
+                true
+            }),
+            Part::Checkpoints => {
+                chunk(&self.checkpoints, n, |row| row.2.len()).is_some_and(|rows| {
+                    to.ids(rows.iter().map(|row| row.0.as_bytes()));
+                    to.ints(rows.iter().map(|row| int(row.1)));
+                    to.texts(rows.iter().map(|row| row.2.as_str()));
+                    to.ints(rows.iter().map(|row| row.3.as_micros()));
+                    true
+                })
+            }
+            Part::Dropped => bind_numbers(&self.dropped, n, to),
+            Part::Events => self.bind_events(n, to),
+            Part::Signals => self.bind_signals(n, to),
+            Part::Taken => bind_numbers(&self.taken, n, to),
+            Part::Fanouts => chunk(self.fanouts, n, |_| 0).is_some_and(|rows| {
+                let keys: Vec<_> = rows.iter().map(|(_, key, _)| text::stored(key)).collect();
+                to.ids(rows.iter().map(|(run, ..)| run.as_bytes()));
+                to.texts(keys.iter().map(|key| &**key));
+                to.ints(rows.iter().map(|(_, _, group)| int(group.open)));
+                to.ints(rows.iter().map(|(_, _, group)| int(group.failed)));
+                true
             }),
             Part::Counts => {
-                let some = chunk == 0 && !self.counts.is_empty();
+                let some = n == 0 && !self.counts.is_empty();
                 if some {
-                    bind_counts(&self.counts, args);
+                    bind_counts(&self.counts, to);
                 }
                 some
             }
-            Part::Fold => self.fold && chunk == 0,
+            Part::Fold => self.fold && n == 0,
         }
+    }
+
+    fn bind_events(&self, n: usize, to: &mut impl Values) -> bool {
+        let Some(rows) = chunk(&self.added.events, n, |row| row.2.payload.len()) else {
+            return false;
+        };
+        let types = rows
+            .iter()
+            .map(|row| text::stored(row.2.event_type.as_str()));
+        let types: Vec<_> = types.collect();
+        to.ids(rows.iter().map(|row| row.0.as_bytes()));
+        to.ints(rows.iter().map(|row| int(row.1)));
+        to.ints(rows.iter().map(|row| row.3.as_micros()));
+        to.texts(types.iter().map(|text| &**text));
+        to.ints(
+            rows.iter()
+                .map(|row| history::visibility_code(row.2.visibility)),
+        );
+        to.texts(rows.iter().map(|row| row.2.payload.as_str()));
+        true
+    }
+
+    fn bind_signals(&self, n: usize, to: &mut impl Values) -> bool {
+        let Some(rows) = chunk(&self.signals, n, |row| row.1.payload.len()) else {
+            return false;
+        };
+        let names: Vec<_> = rows
+            .iter()
+            .map(|(_, signal)| text::stored(&signal.name))
+            .collect();
+        to.ids(rows.iter().map(|(run, _)| run.as_bytes()));
+        to.ints(rows.iter().map(|(_, signal)| int(signal.id)));
+        to.texts(names.iter().map(|name| &**name));
+        to.texts(rows.iter().map(|(_, signal)| signal.payload.as_str()));
+        to.ints(
+            rows.iter()
+                .map(|(_, signal)| signal.received_at.as_micros()),
+        );
+        true
     }
 }
 
 /// Binds the changes of all classes.
-pub(crate) fn bind_counts(counts: &[(i64, i64)], args: &mut Args) {
-    for class in 0_i64.. {
-        if class >= COUNTS.len() as i64 {
-            break;
-        }
+pub(crate) fn bind_counts(counts: &[(i64, i64)], to: &mut impl Values) {
+    for (class, _) in (0_i64..).zip(COUNTS) {
         let of_class = counts.iter().filter(|(of, _)| *of == class);
-        args.add(of_class.map(|(_, by)| by).sum::<i64>());
+        to.int(of_class.map(|(_, by)| by).sum());
     }
 }
 
-fn bind<T>(rows: &[T], chunk: usize, args: &mut Args, bind: impl Fn(&[T], &mut Args)) -> bool {
-    bind_sized(rows, chunk, args, |_| 0, bind)
-}
-
-/// The same for rows that may be large.
-fn bind_sized<T>(
-    rows: &[T],
-    chunk: usize,
-    args: &mut Args,
-    size: impl Fn(&T) -> usize,
-    bind: impl Fn(&[T], &mut Args),
-) -> bool {
+/// The rows of the chunk with this number, if there is one.
+fn chunk<T>(rows: &[T], n: usize, size: impl Fn(&T) -> usize) -> Option<&[T]> {
     let mut rest = rows;
-    for skip in (0..=chunk).rev() {
+    for skip in (0..=n).rev() {
         let mut bytes = 0;
         let fits = rest.iter().take(ROWS).take_while(|row| {
             bytes += size(row);
             bytes <= BYTES
         });
         let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
-        if skip == 0 && !now.is_empty() {
-            bind(now, args);
-            return true;
+        if skip == 0 {
+            return Some(now).filter(|now| !now.is_empty());
         }
         rest = later;
     }
-    false
+    None
 }
 
 fn payload_size((_, payload): &(RunId, Payload)) -> usize {
     payload.input.len() + payload.metadata.len()
 }
 
-fn bind_numbers(rows: &[(RunId, u64)], args: &mut Args) {
-    args.add(ids(rows.iter().map(|(run, _)| run)));
-    args.add(list(rows, |(_, number)| int(*number)));
-}
-
-fn list<'r, R, T: 'r>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
-}
-
-fn ids<'r>(runs: impl Iterator<Item = &'r RunId>) -> Vec<sqlx::types::Uuid> {
-    runs.map(|run| uuid(run.as_bytes())).collect()
+fn bind_numbers(rows: &[(RunId, u64)], n: usize, to: &mut impl Values) -> bool {
+    chunk(rows, n, |_| 0).is_some_and(|rows| {
+        to.ids(rows.iter().map(|(run, _)| run.as_bytes()));
+        to.ints(rows.iter().map(|(_, number)| int(*number)));
+        true
+    })
 }
 
 impl Texts {
-    fn get(&mut self, key: u16) -> Arc<str> {
+    /// The statement with these parts.
+    pub(crate) fn get(&mut self, key: u16) -> Arc<str> {
         let text = self.0.entry(key).or_insert_with(|| {
             let mut values = 0;
-            let parts = PARTS.iter().filter(|part| key & (1 << **part as u16) != 0);
+            let parts = PARTS.iter().filter(|part| key & part.bit() != 0);
             let parts: Vec<String> = parts.map(|part| part.text(&mut values)).collect();
             // Parts of a `with` that change tables are carried out whether or not anybody reads them.
             Arc::from(format!("with {} select 1", parts.join(", ")))
@@ -338,6 +351,10 @@ impl Texts {
 }
 
 impl Part {
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
     /// The part as a member of `with`, its values counted on from `values`.
     fn text(self, values: &mut usize) -> String {
         let numbered = "run uuid[], seq bigint[]";
