@@ -35,7 +35,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where runs are kept: sqlite:PATH or memory: [default: .adjutant/adjutant.db in the project]
+    /// Where runs are kept: sqlite:PATH, postgres://…, redis://… or memory: [default: .adjutant/adjutant.db in the project]
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
     /// Configuration file [default: adjutant.yaml in the project]
@@ -69,7 +69,8 @@ impl Global {
     pub fn output(&self) -> Output {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let config = self.config.as_ref().map(|file| file.display().to_string());
-        let given = [("--config", config), ("--store", self.store.clone())];
+        let store = self.store.as_deref().map(adjutant::shown_url);
+        let given = [("--config", config), ("--store", store)];
         let given = given
             .into_iter()
             .filter_map(|(option, value)| Some((option, value?)));

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use adjutant::{RunnerConfig, Synchronous, core::Limits};
+use adjutant::{RunnerConfig, Synchronous, core::Limits, has_password, shown_url};
 use serde::Serialize;
 
 use crate::{
@@ -202,6 +202,11 @@ impl Config {
             .filter_map(|key| Some((key, self.settings.get(key.name)?)))
     }
 
+    /// One value as it may be shown.
+    pub fn shown(&self, name: &str) -> String {
+        shown_url(self.text(name))
+    }
+
     /// One value as text. Every name in [`keys::KEYS`] has one.
     pub fn text(&self, name: &str) -> &str {
         self.settings.get(name).map_or("", |setting| &setting.value)
@@ -259,8 +264,11 @@ impl Config {
     }
 
     /// How the store is opened.
-    pub fn store_options(&self) -> adjutant::StoreOptions {
-        adjutant::StoreOptions {
+    ///
+    /// # Errors
+    /// When the file with the server's password cannot be read.
+    pub fn store_options(&self, project: &Project) -> Result<adjutant::StoreOptions> {
+        Ok(adjutant::StoreOptions {
             limits: self.limits(),
             busy_timeout: self.duration("store.busy_timeout"),
             synchronous: match self.text("store.synchronous") {
@@ -268,7 +276,45 @@ impl Config {
                 "off" => Synchronous::Off,
                 _ => Synchronous::Full,
             },
+            password: self.store_password(project)?,
+        })
+    }
+
+    /// The password in the file that the settings name, for a server whose URL has none.
+    fn store_password(&self, project: &Project) -> Result<Option<String>> {
+        const KEY: &str = "store.password_file";
+        let file = self.text(KEY);
+        if file.is_empty() || !self.has_server() || has_password(self.text("store.url")) {
+            return Ok(None);
         }
+        let path = self.base(KEY, project).join(file);
+        let refused = |cause: String| {
+            let message = format!("{KEY}: no password can be read from {}", path.display());
+            let origin = self.origin(KEY).describe(project);
+            Failure::usage(CONFIG_INVALID, message)
+                .because(cause)
+                .hint(format!("correct it at its origin: {origin}"))
+        };
+        let text = fs::read_to_string(&path).map_err(|error| refused(error.to_string()))?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            return Err(refused("the file is empty".to_owned()));
+        }
+        Ok(Some(password.to_owned()))
+    }
+
+    /// Where a relative path begins: what somebody types is relative to where they are; what stands in a file, to the
+    /// project.
+    fn base<'a>(&self, name: &str, project: &'a Project) -> &'a Path {
+        match self.origin(name) {
+            Origin::Flag(_) | Origin::Environment(_) => &project.cwd,
+            _ => &project.root,
+        }
+    }
+
+    /// Whether the store is kept by a server.
+    pub fn has_server(&self) -> bool {
+        self.text("store.url").contains("://") && !self.text("store.url").starts_with("sqlite:")
     }
 
     /// The store's URL with an absolute path.
@@ -278,11 +324,7 @@ impl Config {
             return url.to_owned();
         };
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        // What somebody types is relative to where they are; what stands in a file, to the project.
-        let base = match self.origin("store.url") {
-            Origin::Flag(_) | Origin::Environment(_) => &project.cwd,
-            _ => &project.root,
-        };
+        let base = self.base("store.url", project);
         format!("sqlite:{}", base.join(Path::new(rest)).display())
     }
 

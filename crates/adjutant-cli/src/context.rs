@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use adjutant::{Store, open_store};
+use adjutant::{Error, Store, open_store};
 
 use crate::{
     args::Global,
     config::{Config, Origin},
-    failure::{Failure, Result, STORE_NOT_FOUND},
+    failure::{ENGINE_NOT_BUILT, Failure, Result, STORE_NOT_FOUND},
     output::Output,
     project::Project,
 };
@@ -87,6 +87,64 @@ impl Context {
 
     async fn open(&self) -> Result<Arc<dyn Store>> {
         let url = self.config.store_url(&self.project);
-        Ok(open_store(&url, self.config.store_options()).await?)
+        if let Some(feature) = missing_feature(&url) {
+            return Err(not_built(feature));
+        }
+        let options = self.config.store_options(&self.project)?;
+        open_store(&url, options).await.map_err(|error| {
+            let server = self.config.has_server();
+            match &error {
+                Error::Invalid { .. } if server => Failure::from(error).hint(
+                    "forms and parameters of URLs: docs/guide/stores.md, or `agent run --help`",
+                ),
+                Error::Backend {
+                    transient: false, ..
+                } if server => Failure::from(error)
+                    .hint("put it right as the cause says, then repeat the command"),
+                _ => error.into(),
+            }
+        })
+    }
+}
+
+/// The feature that this build would need for the URL and lacks.
+fn missing_feature(url: &str) -> Option<&'static str> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    match scheme {
+        "postgres" | "postgresql" if !cfg!(feature = "postgres") => Some("postgres"),
+        _ if scheme.starts_with("redis") && !cfg!(feature = "redis") => Some("redis"),
+        _ => None,
+    }
+}
+
+fn not_built(feature: &str) -> Failure {
+    let message = format!("this `agent` was built without the feature `{feature}`");
+    Failure::usage(ENGINE_NOT_BUILT, message)
+        .because(
+            "engines for servers make the first build longer, so each is left out unless asked for",
+        )
+        .hint(format!(
+            "build it in: cargo build -p adjutant-cli --features {feature}"
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_left_out_is_told_with_the_command_that_builds_it() {
+        assert_eq!(missing_feature("sqlite:a.db"), None);
+        let missing = missing_feature("postgresql://h/d").is_some();
+        assert_eq!(missing, !cfg!(feature = "postgres"));
+        let missing = missing_feature("redis-cluster://h").is_some();
+        assert_eq!(missing, !cfg!(feature = "redis"));
+        let failure = not_built("postgres");
+        assert_eq!(failure.exit, crate::exit::Exit::Usage);
+        let hint = failure.hint.unwrap_or_default();
+        assert!(
+            hint.contains("cargo build -p adjutant-cli --features postgres"),
+            "{hint}"
+        );
     }
 }

@@ -79,18 +79,35 @@ pub fn worker(
             .because(error.to_string())
     })?;
     let keys = agents.iter().map(|agent| agent.key().to_owned()).collect();
+    if context.config.has_server() {
+        // Whether this works shows when the note is left.
+        let _made = context.project.make_state_dir();
+    }
     let posted = notes_folder(context)
         .map(|folder| workers::post(&folder, runner.worker_id(), keys, run))
-        .transpose()
-        .map_err(|error| Failure::io("failed to leave a note beside the store", &error))?;
-    Ok((runner, posted))
+        .transpose();
+    match posted {
+        Ok(posted) => Ok((runner, posted)),
+        // Beside a server nothing needs to be written here, and there may be no place for it.
+        Err(error) if context.config.has_server() => {
+            tracing::info!(%error, "this worker leaves no note for others of this project");
+            Ok((runner, None))
+        }
+        Err(error) => Err(Failure::io(
+            "failed to leave a note beside the store",
+            &error,
+        )),
+    }
 }
 
-/// Where workers of this store leave their notes.
+/// Where workers of this store leave their notes: beside its file, or for a server, in the project's folder.
 pub fn notes_folder(context: &Context) -> Option<PathBuf> {
-    context
-        .database()
-        .map(|database| workers::folder(&database))
+    if let Some(database) = context.database() {
+        return Some(workers::folder(&database));
+    }
+    let url = context.config.shown("store.url");
+    let server = context.config.has_server();
+    server.then(|| workers::folder_for_server(&context.project.state_dir(), &url))
 }
 
 /// Works on the run until it has ended.

@@ -33,6 +33,7 @@ pub const AGENT_NOT_FOUND: &str = "agent_not_found";
 pub const BACKUP_INVALID: &str = "backup_invalid";
 pub const BUILD_FAILED: &str = "build_failed";
 pub const CONFIG_INVALID: &str = "config_invalid";
+pub const ENGINE_NOT_BUILT: &str = "engine_not_built";
 pub const INPUT_NOT_JSON: &str = "input_not_json";
 pub const INPUT_UNREADABLE: &str = "input_unreadable";
 pub const IO: &str = "io";
@@ -148,6 +149,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::SchemaTooNew { .. } => {
             "update `agent`, or point --store at another store; nothing was changed".to_owned()
         }
+        Error::ReadOnly { location } if is_server(location) => {
+            "use the primary's address; this server is a replica, or told to take no writes".to_owned()
+        }
         Error::ReadOnly { .. } => {
             "make the file and its folder writable for this user, or use another store with --store".to_owned()
         }
@@ -156,16 +160,24 @@ fn hint(error: &Error) -> Option<String> {
              what was acknowledged is safe"
                 .to_owned()
         }
+        Error::Corrupt { location, .. } if is_server(location) => {
+            "look closer with `agent doctor`; a backup is put back with the server's own tools".to_owned()
+        }
         Error::Corrupt { .. } => {
             "look closer with `agent doctor`; a backup is put back with `agent restore FILE --force`".to_owned()
         }
         Error::Backend {
             transient: true, ..
-        } => "another process is busy with the store: repeat the command".to_owned(),
+        } => "the store is busy or cannot be reached just now: repeat the command".to_owned(),
         Error::Backend { .. } => "look closer with `agent doctor`".to_owned(),
         _ => return None,
     };
     Some(text)
+}
+
+/// Whether a store of this place is kept by a server, and not in a file.
+fn is_server(location: &str) -> bool {
+    location.contains("://")
 }
 
 fn illegal(run: adjutant::core::RunId, refused: IllegalTransition) -> String {
@@ -194,6 +206,7 @@ mod tests {
             BACKUP_INVALID,
             BUILD_FAILED,
             CONFIG_INVALID,
+            ENGINE_NOT_BUILT,
             INPUT_NOT_JSON,
             INPUT_UNREADABLE,
             IO,

@@ -49,6 +49,12 @@ pub fn folder(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The folder of notes within a project for a store that a server keeps.
+pub fn folder_for_server(state_dir: &Path, url: &str) -> PathBuf {
+    let mark = adjutant::Json::from(serde_json::json!(url)).fingerprint().0;
+    state_dir.join(format!("workers-{mark:016x}"))
+}
+
 /// How long the notes of dead workers are kept: longer than any lease that they may have held.
 const KEEP_DEAD: Duration = Duration::from_secs(3600);
 

@@ -10,9 +10,13 @@ mod open;
 pub use adjutant_core as core;
 pub use adjutant_events as events;
 pub use adjutant_executor as executor;
+#[cfg(feature = "postgres")]
+pub use adjutant_postgres as postgres;
 #[cfg(feature = "process")]
 pub use adjutant_process as process;
 pub use adjutant_queue as queue;
+#[cfg(feature = "redis")]
+pub use adjutant_redis as redis;
 #[cfg(feature = "sqlite")]
 pub use adjutant_sqlite as sqlite;
 pub use adjutant_state as state;
@@ -33,7 +37,7 @@ pub use adjutant_store::{MemoryStore, Store};
 /// What stops [`AgentRunner::run_loop`], and what reads [`events::tail`].
 pub use {futures::StreamExt, tokio_util::sync::CancellationToken};
 
-pub use crate::open::{StoreOptions, Synchronous, open_store};
+pub use crate::open::{StoreOptions, Synchronous, has_password, open_store, shown_url};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/embedding.md")]

@@ -1,9 +1,13 @@
 //! From a URL to an engine.
 
-use std::{sync::Arc, time::Duration};
+mod url;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use adjutant_core::{Error, Limits, Result};
 use adjutant_store::{MemoryConfig, MemoryStore, Store};
+
+pub use self::url::{has_password, shown_url};
 
 /// What an acknowledged write survives, on engines that let one choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,15 +21,18 @@ pub enum Synchronous {
     Off,
 }
 
-/// How a store is opened, whichever engine it is. The URL's own words win.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a store is opened, whichever engine it is. The URL's own words win. Its `Debug` shows no password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoreOptions {
     /// What it takes at most.
     pub limits: Limits,
-    /// What an acknowledged write survives. Default: a loss of power.
+    /// What an acknowledged write survives. Default: a loss of power. Only SQLite lets a client choose; a server's
+    /// own settings decide for the others.
     pub synchronous: Synchronous,
-    /// How long to wait for another process that is writing. Default 5 s.
+    /// How long to wait for another process that is writing to the same SQLite file. Default 5 s.
     pub busy_timeout: Duration,
+    /// The password for a server, if the URL has none. Default `None`.
+    pub password: Option<String>,
 }
 
 impl Default for StoreOptions {
@@ -34,12 +41,29 @@ impl Default for StoreOptions {
             limits: Limits::default(),
             synchronous: Synchronous::default(),
             busy_timeout: Duration::from_secs(5),
+            password: None,
         }
     }
 }
 
-/// Opens the store behind a URL: `memory:`, or `sqlite:PATH`, also as `sqlite:///absolute/path`, with
-/// `?synchronous=full|normal|off` behind it.
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("limits", &self.limits)
+            .field("synchronous", &self.synchronous)
+            .field("busy_timeout", &self.busy_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the store behind a URL:
+///
+/// - `memory:`
+/// - `sqlite:PATH`, also as `sqlite:///absolute/path`, with `?synchronous=full|normal|off` behind it
+/// - `postgres://user@host/database`, with the feature `postgres`
+/// - `redis://host`, `rediss://host`, and the forms for sockets, Sentinel and Cluster, with the feature `redis`
+///
+/// `docs/guide/stores.md` tells what each promises, and lists the parameters.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -52,7 +76,7 @@ impl Default for StoreOptions {
 /// ```
 ///
 /// # Errors
-/// `Invalid` for a URL that names no engine of this build; or the engine's.
+/// `Invalid` for a URL that names no engine of this build; or the engine's. No error shows a password.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
@@ -60,26 +84,34 @@ pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Stor
             limits: options.limits,
             ..MemoryConfig::default()
         }))),
-        #[cfg(feature = "sqlite")]
         "sqlite" => sqlite(rest, options).await,
-        "postgres" | "postgresql" | "redis" | "rediss" => Err(invalid(format!(
-            "`{scheme}` is not in this build; {}",
+        "postgres" | "postgresql" => {
+            url::check_escapes(url)?;
+            postgres(url, options).await
+        }
+        scheme if scheme.starts_with("redis") => {
+            url::check_escapes(url)?;
+            redis(url, options).await
+        }
+        _ => Err(invalid(format!(
+            "`{}` names no store; there are {}",
+            shown_url(url),
             available()
         ))),
-        _ => {
-            let _ = rest;
-            Err(invalid(format!("`{url}` names no store; {}", available())))
-        }
     }
 }
 
 /// The engines of this build, in words.
-fn available() -> &'static str {
-    if cfg!(feature = "sqlite") {
-        "there are memory: and sqlite:PATH"
-    } else {
-        "there is memory:"
-    }
+fn available() -> String {
+    let engines = [
+        (true, "memory:"),
+        (cfg!(feature = "sqlite"), "sqlite:PATH"),
+        (cfg!(feature = "postgres"), "postgres://HOST/DATABASE"),
+        (cfg!(feature = "redis"), "redis://HOST"),
+    ];
+    let built = engines.iter().filter(|(built, _)| *built);
+    let built: Vec<&str> = built.map(|(_, form)| *form).collect();
+    built.join(", ")
 }
 
 fn invalid(problem: String) -> Error {
@@ -87,6 +119,25 @@ fn invalid(problem: String) -> Error {
         field: "store url",
         problem,
     }
+}
+
+/// An engine that this build could have, and has not.
+#[cfg(any(
+    test,
+    not(feature = "sqlite"),
+    not(feature = "postgres"),
+    not(feature = "redis")
+))]
+fn not_built(feature: &str) -> Error {
+    invalid(format!(
+        "the engine for `{feature}` is not in this build; build with the feature `{feature}`. There are {}",
+        available()
+    ))
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn sqlite(_rest: &str, _options: StoreOptions) -> Result<Arc<dyn Store>> {
+    Err(not_built("sqlite"))
 }
 
 #[cfg(feature = "sqlite")]
@@ -130,27 +181,77 @@ fn synchronous(query: &str) -> Result<Option<Synchronous>> {
     Ok(chosen)
 }
 
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_url: &str, _options: StoreOptions) -> Result<Arc<dyn Store>> {
+    Err(not_built("postgres"))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
+    let mut config = adjutant_postgres::PostgresConfig::parse(url)?;
+    config.limits = options.limits;
+    if let Some(password) = options.password.filter(|_| !has_password(url)) {
+        config.connect = config.connect.password(&password);
+    }
+    Ok(Arc::new(adjutant_postgres::open(config).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_url: &str, _options: StoreOptions) -> Result<Arc<dyn Store>> {
+    Err(not_built("redis"))
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
+    let mut config = adjutant_redis::RedisConfig::parse(url)?;
+    config.limits = options.limits;
+    config.password = config.password.or(options.password);
+    Ok(Arc::new(adjutant_redis::open(config).await?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    async fn refusal(url: &str) -> String {
+        let opened = open_store(url, StoreOptions::default()).await;
+        opened.err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
     #[tokio::test]
     async fn a_url_without_an_engine_is_refused_with_what_there_is() {
-        for url in [
-            "postgres://localhost/x",
-            "redis://localhost",
-            "mysql:x",
-            "",
-            "agents.db",
-            "sqlite:",
-        ] {
-            let error = open_store(url, StoreOptions::default())
-                .await
-                .err()
-                .map(|error| error.to_string());
-            let error = error.unwrap_or_default();
+        for url in ["mysql:x", "", "agents.db", "sqlite:"] {
+            let error = refusal(url).await;
             assert!(
-                error.contains("memory:") || error.contains("such as sqlite:"),
+                error.contains("memory:") || error.contains("sqlite"),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_left_out_is_told_with_its_feature() {
+        let error = not_built("postgres").to_string();
+        assert!(error.contains("feature `postgres`"), "{error}");
+        assert!(error.contains("memory:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn no_refusal_shows_a_password() {
+        for url in [
+            "mysql://me:s3cret@h/d",
+            "postgres://me:s3cret@h:port/d",
+            "postgres://me:s3cret@h/d?nonsense=1",
+            "postgres://me:s3?cret@h/d",
+            "postgres://me:s3/cret@h/d",
+            "postgres://me@h:port/d?password=s3cret",
+            "redis://:s3cret@h:port",
+            "redis://:s3/cret@h",
+            "redis+unix://?pass=s3cret",
+        ] {
+            let error = refusal(url).await;
+            assert!(
+                !error.is_empty() && !error.contains("cret"),
                 "{url}: {error}"
             );
         }

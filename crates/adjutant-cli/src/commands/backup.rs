@@ -29,6 +29,7 @@ pub struct Backup {
 
 impl Backup {
     pub async fn run(self, context: &Context) -> Result<Exit> {
+        refuse_server(context, "copied")?;
         let store = context.store().await?;
         let was_there = self.file.exists();
         store.backup(&self.file).await.map_err(|error| {
@@ -57,6 +58,22 @@ impl Backup {
     }
 }
 
+/// A server's data is copied by the server's own tools, which also know how to go back to any moment.
+fn refuse_server(context: &Context, done: &str) -> Result<()> {
+    if !context.config.has_server() {
+        return Ok(());
+    }
+    let message =
+        format!("a store on a server is not {done} by `agent`, but by the server's own tools");
+    let hint = if context.config.text("store.url").starts_with("redis") {
+        "Redis: `redis-cli --rdb FILE` takes a copy; restoring, and AOF files: docs/guide/stores.md"
+    } else {
+        "PostgreSQL: `pg_dump --format=custom --schema=adjutant` and `pg_restore`, or `pg_basebackup`; \
+         see docs/guide/stores.md"
+    };
+    Err(Failure::usage(USAGE, message).hint(hint))
+}
+
 #[derive(Debug, Args)]
 pub struct Restore {
     /// A file made by `agent backup`
@@ -68,6 +85,7 @@ pub struct Restore {
 
 impl Restore {
     pub async fn run(self, context: &Context) -> Result<Exit> {
+        refuse_server(context, "put back")?;
         let Some(database) = context.database() else {
             return Err(Failure::usage(
                 USAGE,

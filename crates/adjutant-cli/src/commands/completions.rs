@@ -28,7 +28,14 @@ impl Completions {
 /// Prints the version and what this build can do.
 pub fn version(context: &Context) -> Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
-    let engines = ["memory", "sqlite"];
+    let engines = [
+        ("memory", true),
+        ("sqlite", true),
+        ("postgres", cfg!(feature = "postgres")),
+        ("redis", cfg!(feature = "redis")),
+    ];
+    let engines = engines.iter().filter(|(_, built)| *built);
+    let engines: Vec<&str> = engines.map(|(engine, _)| *engine).collect();
     if context.out.is_structured() {
         context.out.value(&serde_json::json!({
             "version": version,

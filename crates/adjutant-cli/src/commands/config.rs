@@ -40,12 +40,12 @@ fn show(context: &Context, origin: bool) -> Result<()> {
         for (key, setting) in context.config.all() {
             let value = if origin {
                 serde_json::json!({
-                    "value": setting.value,
+                    "value": context.config.shown(key.name),
                     "origin": setting.origin,
                     "about": key.about,
                 })
             } else {
-                serde_json::json!(setting.value)
+                serde_json::json!(context.config.shown(key.name))
             };
             let (section, name) = key.name.split_once('.').unwrap_or(("", key.name));
             let section = all.entry(section).or_insert_with(|| serde_json::json!({}));
@@ -54,7 +54,7 @@ fn show(context: &Context, origin: bool) -> Result<()> {
         return context.out.value(&all);
     }
     let rows = context.config.all().map(|(key, setting)| {
-        let mut row = vec![key.name.to_owned(), setting.value.clone()];
+        let mut row = vec![key.name.to_owned(), context.config.shown(key.name)];
         if origin {
             row.push(setting.origin.describe(&context.project));
         }

@@ -1,5 +1,7 @@
 //! `agent doctor`: whether everything that agents need is there and in order.
 
+mod store;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -7,10 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adjutant::{Store, StoreOptions, open_store};
 use serde::Serialize;
 
 use crate::{
+    config::Origin,
     context::Context,
     drive,
     exit::Exit,
@@ -64,7 +66,8 @@ impl Finding {
 
 pub async fn run(context: &Context) -> Result<Exit> {
     let mut findings = vec![configuration(context)];
-    findings.extend(store(context).await);
+    findings.extend(store::look(context).await);
+    findings.extend(secret(context));
     findings.extend(workers(context));
     findings.extend(space(context));
     findings.extend(programs());
@@ -132,113 +135,15 @@ fn configuration(context: &Context) -> Finding {
     Finding::new("configuration", Verdict::Ok, found)
 }
 
-async fn store(context: &Context) -> Vec<Finding> {
-    let database = context.database();
-    if let Some(path) = database.as_ref().filter(|path| !path.exists()) {
-        let found = format!("none yet at {}", context.project.short(path));
-        return vec![
-            Finding::new("store", Verdict::Note, found)
-                .advice("the first `agent run PATH` makes it"),
-            engine_works(context).await,
-        ];
-    }
-    let store = match context.store().await {
-        Ok(store) => store,
-        Err(failure) => return vec![problem("store", &failure)],
-    };
-    let info = store.info();
-    let schema = info
-        .schema
-        .map(|schema| format!(", schema {schema}"))
-        .unwrap_or_default();
-    let mut findings = vec![Finding::new(
-        "store",
-        Verdict::Ok,
-        format!("{} at {}{schema}", info.engine, info.location),
-    )];
-    let durable = context.config.text("store.synchronous") == "full" && info.engine != "memory";
-    let durability = Finding::new(
-        "durability",
-        if durable { Verdict::Ok } else { Verdict::Note },
-        format!("acknowledged writes survive {}", info.durability),
-    );
-    findings.push(if durable {
-        durability
-    } else if info.engine == "memory" {
-        durability.advice("keep runs in a file: leave --store out, or use sqlite:PATH")
-    } else {
-        durability.advice("`store.synchronous: full` in adjutant.yaml makes acknowledged writes survive a power cut")
-    });
-    match store.check().await {
-        Ok(report) => {
-            for (name, problem) in report.checks {
-                let check = format!("integrity: {name}");
-                findings.push(match problem {
-                    None => Finding::new(&check, Verdict::Ok, "sound"),
-                    Some(problem) => Finding::new(&check, Verdict::Problem, problem)
-                        .advice("put a backup back: agent restore FILE --force"),
-                });
-            }
-        }
-        Err(error) => findings.push(problem("integrity", &error.into())),
-    }
-    findings.push(queue(&*store).await);
-    if let Some(path) = &database {
-        findings.push(writable(path));
-    }
-    store.close().await;
-    findings
-}
-
-/// Whether the configured engine can be used at all, tried where nothing is left behind.
-async fn engine_works(context: &Context) -> Finding {
-    let url = context.config.store_url(&context.project);
-    let scheme = url.split(':').next().unwrap_or_default().to_owned();
-    if scheme == "sqlite" || scheme == "memory" {
-        return Finding::new("engine", Verdict::Ok, format!("{scheme} is in this build"));
-    }
-    match open_store(&url, StoreOptions::default()).await {
-        Ok(_) => Finding::new("engine", Verdict::Ok, scheme),
-        Err(error) => problem("engine", &error.into()),
-    }
-}
-
-async fn queue(store: &dyn Store) -> Finding {
-    match store.stats().await {
-        Err(error) => problem("queue", &error.into()),
-        Ok(stats) => {
-            let total: u64 = stats.by_state.values().sum();
-            let parked = stats
-                .by_state
-                .get(&adjutant::RunState::Parked)
-                .copied()
-                .unwrap_or_default();
-            let found = format!(
-                "{total} runs: {} ready, {} delayed, {} blocked, {parked} parked",
-                stats.ready, stats.delayed, stats.blocked
-            );
-            if parked == 0 {
-                return Finding::new("queue", Verdict::Ok, found);
-            }
-            Finding::new("queue", Verdict::Note, found)
-                .advice("see them with: agent runs list --state parked; put one back with: agent runs redrive RUN")
-        }
-    }
-}
-
-fn writable(database: &Path) -> Finding {
-    let folder = database.parent().unwrap_or(Path::new("."));
-    for (what, path) in [("file", database), ("folder", folder)] {
-        if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
-            return Finding::new(
-                "writable",
-                Verdict::Problem,
-                format!("the {what} {} cannot be written", path.display()),
-            )
-            .advice(format!("chmod u+w {}", path.display()));
-        }
-    }
-    Finding::new("writable", Verdict::Ok, "file and folder")
+/// A password that others can read.
+fn secret(context: &Context) -> Option<Finding> {
+    let typed = matches!(context.config.origin("store.url"), Origin::Flag(_));
+    (typed && adjutant::has_password(context.config.text("store.url"))).then(|| {
+        let found = "it stands on the command line, where every user of this machine can read it";
+        Finding::new("password", Verdict::Note, found).advice(
+            "keep it in a file that `store.password_file` names, or the whole URL in the variable ADJUTANT_STORE",
+        )
+    })
 }
 
 fn workers(context: &Context) -> Vec<Finding> {

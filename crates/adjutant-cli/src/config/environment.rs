@@ -34,6 +34,12 @@ pub fn read(variables: impl Iterator<Item = (String, String)>) -> (Vec<Found>, V
                 variable,
                 value,
             });
+        } else if variable == "AGENT_RUNTIME_REDIS_URL" {
+            found.push(Found {
+                key: "store.url",
+                variable,
+                value,
+            });
         } else if variable == "AGENT_RUNTIME_QUEUE_BACKEND" {
             match value.as_str() {
                 "memory" => found.insert(
@@ -44,9 +50,9 @@ pub fn read(variables: impl Iterator<Item = (String, String)>) -> (Vec<Found>, V
                         value: "memory:".to_owned(),
                     },
                 ),
-                "sqlite" => {}
+                "sqlite" | "redis" => {}
                 other => problems.push(format!(
-                    "{variable}: `{other}` is not in this build; memory and sqlite are"
+                    "{variable}: `{other}` is not known; memory, sqlite and redis are"
                 )),
             }
         } else if variable.starts_with("ADJUTANT_") && !OTHER_VARIABLES.contains(&variable.as_str())

@@ -94,21 +94,28 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         PROJECT_STORE,
         &["ADJUTANT_STORE"],
-        "Where runs are kept: `sqlite:PATH` or `memory:`. Relative paths start at the project's folder.",
+        "Where runs are kept: `sqlite:PATH`, `postgres://…`, `redis://…` or `memory:`. Relative paths start at the project's folder.",
+    ),
+    key(
+        "store.password_file",
+        Kind::Text,
+        "",
+        &[],
+        "A file with the password for the store's server, used when the URL has none.",
     ),
     key(
         "store.synchronous",
         Kind::Choice(&["full", "normal", "off"]),
         "full",
         &[],
-        "What an acknowledged write survives: `full` a power cut, `normal` and `off` a crash of the process.",
+        "What an acknowledged write to SQLite survives: `full` a power cut, `normal` and `off` a crash of the process.",
     ),
     key(
         "store.busy_timeout",
         Kind::Duration,
         "5s",
         &[],
-        "How long to wait for another process that writes to the store.",
+        "How long to wait for another process that writes to the same SQLite file.",
     ),
     key(
         "runner.concurrency",
@@ -271,13 +278,12 @@ mod tests {
     fn the_reference_page_tells_of_every_setting() {
         let page = include_str!("../../../../docs/reference/config.md");
         for key in KEYS {
-            let row = format!(
-                "| `{}` | {} | `{}` | {} |",
-                key.name,
-                key.kind.describe(),
-                key.default,
-                key.about
-            );
+            let default = match key.default {
+                "" => "none".to_owned(),
+                default => format!("`{default}`"),
+            };
+            let (kind, about) = (key.kind.describe(), key.about);
+            let row = format!("| `{}` | {kind} | {default} | {about} |", key.name);
             assert!(page.contains(&row), "docs/reference/config.md lacks: {row}");
         }
     }

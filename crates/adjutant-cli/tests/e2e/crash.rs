@@ -1,6 +1,6 @@
 //! What dies comes back, and what was done is not done again.
 
-use crate::support::{Project, eventually, lines};
+use crate::support::{Project, count, eventually, lines};
 
 const STEPS: &str = "run.step('one', note, home, 'one')\nrun.step('gate', gate, home, 'go')\nrun.step('two', note, home, 'two')\nreturn 'done'";
 
@@ -10,13 +10,6 @@ fn at_the_gate(project: &Project) {
             .last()
             .is_some_and(|line| line == "at go")
     });
-}
-
-fn count(project: &Project, effect: &str) -> usize {
-    lines(&project.path("effects"))
-        .iter()
-        .filter(|line| *line == effect)
-        .count()
 }
 
 #[test]

@@ -207,11 +207,22 @@ fn a_store_in_no_folder_is_told() {
 #[test]
 fn a_url_without_an_engine_is_told_with_what_there_is() {
     let project = echo();
-    let ended = project.agent(&["--store", "postgres://localhost/x", "run", "echo"]);
+    let ended = project.agent(&["--store", "mysql://me:s3cret@localhost/x", "run", "echo"]);
     ended
         .refused(2, "invalid_request")
-        .says("not in this build")
+        .says("mysql://me:PASSWORD@localhost/x")
         .says("sqlite:PATH");
+}
+
+#[cfg(not(feature = "postgres"))]
+#[test]
+fn an_engine_that_was_left_out_is_told_with_the_command_that_builds_it() {
+    let project = echo();
+    let ended = project.agent(&["--store", "postgres://me:s3cret@localhost/x", "run", "echo"]);
+    ended
+        .refused(2, "engine_not_built")
+        .says("cargo build -p adjutant-cli --features postgres");
+    assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
 }
 
 #[test]

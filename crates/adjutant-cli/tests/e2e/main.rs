@@ -18,3 +18,5 @@ mod events;
 mod output;
 mod parked;
 mod running;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod servers;

@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A folder with agents and a store.
 pub struct Project {
     dir: TempDir,
+    /// The store's URL, if it is not the project's own file.
+    store: Option<String>,
 }
 
 /// How a command ended.
@@ -32,7 +34,16 @@ impl Project {
         let dir = tempfile::tempdir().unwrap();
         // Marks the project, so that nothing above the folder is taken for one.
         fs::write(dir.path().join("adjutant.yaml"), "").unwrap();
-        Self { dir }
+        Self { dir, store: None }
+    }
+
+    /// A project whose store is elsewhere.
+    #[cfg(any(feature = "postgres", feature = "redis"))]
+    pub fn on(store: &str) -> Self {
+        Self {
+            store: Some(store.to_owned()),
+            ..Self::new()
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -95,6 +106,9 @@ impl Project {
             .env("ADJUTANT_RUNNER__LEASE_TTL", "1500ms")
             .env("ADJUTANT_RUNNER__HEARTBEAT_INTERVAL", "200ms")
             .stdin(Stdio::null());
+        if let Some(store) = &self.store {
+            command.env("ADJUTANT_STORE", store);
+        }
         command
     }
 
@@ -300,6 +314,12 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn lines(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
+}
+
+/// How often an agent of the project has noted this.
+pub fn count(project: &Project, effect: &str) -> usize {
+    let effects = lines(&project.path("effects"));
+    effects.iter().filter(|line| *line == effect).count()
 }
 
 const PRELUDE: &str = r#"
