@@ -13,6 +13,7 @@ use crate::{
     fmt::fmt,
     layers::layers,
     lint::lint,
+    servers::servers,
     test::{doctest, test},
     tidy::tidy,
     workspace::Workspace,
@@ -49,6 +50,10 @@ const STAGES: &[Stage] = &[
     Stage {
         command: "tidy",
         run: tidy,
+    },
+    Stage {
+        command: "servers",
+        run: |_| servers(),
     },
     Stage {
         command: "lint",

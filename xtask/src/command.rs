@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, test, tidy,
+    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, servers, test, tidy,
     workspace::Workspace,
 };
 
@@ -24,6 +24,7 @@ const COMMANDS: &[Command] = &[
     lint::COMMAND,
     layers::COMMAND,
     tidy::COMMAND,
+    servers::COMMAND,
     test::COMMAND,
     test::DOCTEST,
     conformance::COMMAND,
