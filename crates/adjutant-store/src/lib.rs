@@ -22,11 +22,14 @@ mod port;
 
 mod memory;
 
+mod migrate;
+
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
 pub use crate::{
     memory::{MemoryConfig, MemoryStore},
+    migrate::{Migrated, Migration},
     package::Package,
     port::{CheckReport, Commit, Committed, Fork, Op, Store, StoreInfo},
 };

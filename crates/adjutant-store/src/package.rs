@@ -62,8 +62,8 @@ impl Package {
     /// is kept here are this store's own.
     ///
     /// # Errors
-    /// `LeaseLost` for an older epoch, `Conflict` when a worker of this store holds the run or an event is
-    /// missing between those that are here and those of the package.
+    /// `LeaseLost` for an older epoch, `Conflict` when a worker of this store holds the run, it has ended here only, or
+    /// an event is missing between those that are here and those of the package.
     pub fn replaces(&self, known: &RunRecord) -> Result<Option<RunRecord>> {
         let run = self.run.id;
         if known.held.is_some() {
@@ -91,7 +91,12 @@ impl Package {
             });
         }
         if known.state.is_terminal() {
-            return Ok(None);
+            if self.run.state.is_terminal() {
+                return Ok(None);
+            }
+            return Err(Error::Conflict {
+                what: format!("{run}, which has ended here ({})", known.state),
+            });
         }
         Ok(Some(RunRecord {
             last_seq: known.last_seq,

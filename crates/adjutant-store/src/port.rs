@@ -128,12 +128,13 @@ pub trait Store: RunQueue + StateStore + EventBus {
     /// Takes in a run of another store. Here it can be claimed only after somebody resumes it. `Running` says
     /// that it is driven elsewhere: this store then takes its journal, checkpoints and events under its epoch.
     ///
-    /// Of a run that is there already, the record becomes the package's, unless it has ended, and events with higher
-    /// numbers are added; all else stays. So importing twice is importing once.
+    /// Of a run that is there already, the record becomes the package's and events with higher numbers are added; all
+    /// else stays. So importing twice is importing once.
     ///
     /// # Errors
     /// `Invalid` for a package that fails its [`check`](Package::check) or whose parent is not here;
-    /// `LeaseLost` when the run is here with a higher epoch; `Conflict` when a worker of this store holds it, its
+    /// `LeaseLost` when the run is here with a higher epoch; `Conflict` when a worker of this store holds it or it has
+    /// ended here but not in the package, its
     /// idempotency key is another run's, or an event is missing in between; or the engine's.
     async fn import(&self, package: Package) -> Result<()> {
         Err(cannot("import", package.run.id))

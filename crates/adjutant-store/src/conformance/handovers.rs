@@ -183,6 +183,10 @@ pub async fn a_run_that_is_driven_elsewhere_is_only_written_to(f: &Fixture) {
         (RunState::Cancelled, &package.outcome)
     );
     assert!(f.engine.write(run, 4, write()).await.is_err());
+    f.engine.import(package.clone()).await.unwrap();
+    package.run.state = RunState::Running;
+    let ended = f.engine.import(package).await.unwrap_err();
+    assert!(matches!(ended, Error::Conflict { .. }), "{ended}");
     assert!(f.engine.check().await.unwrap().is_sound());
 }
 
