@@ -55,6 +55,7 @@ impl<S: Storage> Batch<'_, S> {
         };
         if !ok {
             self.undo(&start);
+            self.assume_nothing();
         }
         Some(answer)
     }
@@ -122,6 +123,8 @@ impl<S: Storage> Batch<'_, S> {
             }
         }
         let Some(run) = found else { return Ok(None) };
+        // It may be the id of another request's run, which was taken to be new.
+        self.look_for(run).await?;
         if !self.exists(run).await? {
             return Err(entry.conflict());
         }

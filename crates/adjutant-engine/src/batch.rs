@@ -95,7 +95,7 @@ impl<'w, S: Storage> Batch<'w, S> {
         unknown.sort_unstable();
         unknown.dedup();
         let begun = db.begin(&unknown).await?;
-        if begun.stale {
+        if begun.stale || db.is_outdated() {
             cache.clear();
         }
         let mut batch = Self {
@@ -187,6 +187,15 @@ impl<'w, S: Storage> Batch<'w, S> {
             self.load(&[run]).await?;
         }
         Ok(())
+    }
+
+    /// Forgets which runs were taken to be absent and are not written: others may need one of them.
+    pub(crate) fn assume_nothing(&mut self) {
+        for run in self.assumed.drain() {
+            if !self.slots.contains_key(&run) {
+                self.absent.remove(&run);
+            }
+        }
     }
 
     /// Whether the run exists.

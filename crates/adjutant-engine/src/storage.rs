@@ -32,6 +32,12 @@ pub trait Storage: Send + 'static {
     /// Begins a transaction and reads these runs, each once.
     fn begin(&mut self, runs: &[RunId]) -> impl Future<Output = Result<Begun>> + Send;
 
+    /// Whether others may have written since the last transaction, so that the records kept from it are worth nothing
+    /// in the one that has begun. Unlike [`Begun::stale`] this wakes nobody: who waits hears of it in another way.
+    fn is_outdated(&self) -> bool {
+        false
+    }
+
     /// Reads runs. Those that are not there are left out.
     fn runs(&mut self, runs: &[RunId]) -> impl Future<Output = Result<Vec<Loaded>>> + Send;
 

@@ -11,9 +11,7 @@ use std::{
 };
 
 use adjutant_core::{Clock, Error, Limits, Result, RunId};
-use adjutant_events::engine::check_event;
-use adjutant_queue::{Submitted, engine::check_disposition};
-use adjutant_state::engine::{check_checkpoint, check_step};
+use adjutant_queue::Submitted;
 use adjutant_store::{CheckReport, Commit, Committed, Fork, Op, Package, Store, StoreInfo};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -165,29 +163,14 @@ impl EngineStore {
 }
 
 /// Does what needs no look at the store.
-fn ready(mut commit: Commit, store: &EngineStore) -> Result<ReadyCommit> {
+fn ready(commit: Commit, store: &EngineStore) -> Result<ReadyCommit> {
     let (limits, now) = (store.limits_ref(), store.clock().now());
-    let mut children = Vec::new();
-    for op in &mut commit.ops {
-        match op {
-            Op::Step(step) => check_step(step, limits)?,
-            Op::Checkpoint(state) => check_checkpoint(state, limits)?,
-            Op::Event(event) => check_event(event, limits)?,
-            Op::Spawn(child) => {
-                if child.parent.as_ref().map(|link| link.run) != Some(commit.lease.run) {
-                    return Err(Error::Invalid {
-                        field: "parent",
-                        problem: "must name the run that spawns the child".to_owned(),
-                    });
-                }
-                children.push(Entry::new((**child).clone(), limits, now)?);
-            }
-            Op::TakeSignal(_) | Op::CancelGroup { .. } => {}
-        }
-    }
-    if let Some(end) = &commit.end {
-        check_disposition(end, limits)?;
-    }
+    commit.check(limits)?;
+    let children = commit.ops.iter().filter_map(|op| match op {
+        Op::Spawn(child) => Some(Entry::new((**child).clone(), limits, now)),
+        _ => None,
+    });
+    let children = children.collect::<Result<_>>()?;
     Ok(ReadyCommit { commit, children })
 }
 

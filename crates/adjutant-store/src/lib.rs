@@ -20,6 +20,7 @@
 mod package;
 mod port;
 
+mod composed;
 mod memory;
 
 mod migrate;
@@ -28,6 +29,7 @@ mod migrate;
 pub mod conformance;
 
 pub use crate::{
+    composed::ComposedStore,
     memory::{MemoryConfig, MemoryStore},
     migrate::{Migrated, Migration},
     package::Package,

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use adjutant_core::{Error, Json, Limits, NewEvent, Result, RunId, RunState, StepRecord};
-use adjutant_events::EventBus;
-use adjutant_queue::{Disposition, Lease, NewRun, RunQueue, Submitted};
-use adjutant_state::StateStore;
+use adjutant_events::{EventBus, engine::check_event};
+use adjutant_queue::{Disposition, Lease, NewRun, RunQueue, Submitted, engine::check_disposition};
+use adjutant_state::{
+    StateStore,
+    engine::{check_checkpoint, check_step},
+};
 use async_trait::async_trait;
 use serde::Serialize;
 
@@ -43,6 +46,34 @@ pub struct Commit {
     pub ops: Vec<Op>,
     /// What becomes of the run afterwards; `None` keeps the lease.
     pub end: Option<Disposition>,
+}
+
+impl Commit {
+    /// Checks everything that can be checked without the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::TooLarge`], naming the field.
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        for op in &self.ops {
+            match op {
+                Op::Step(step) => check_step(step, limits)?,
+                Op::Checkpoint(state) => check_checkpoint(state, limits)?,
+                Op::Event(event) => check_event(event, limits)?,
+                Op::Spawn(child) => {
+                    if child.parent.as_ref().map(|link| link.run) != Some(self.lease.run) {
+                        return Err(Error::Invalid {
+                            field: "parent",
+                            problem: "must name the run that spawns the child".to_owned(),
+                        });
+                    }
+                    child.validate(limits)?;
+                }
+                Op::TakeSignal(_) | Op::CancelGroup { .. } => {}
+            }
+        }
+        let end = self.end.iter();
+        end.map(|end| check_disposition(end, limits)).collect()
+    }
 }
 
 /// The answer to a commit.

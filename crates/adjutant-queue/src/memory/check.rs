@@ -18,10 +18,10 @@ impl QueueCore {
             if ended != entry.outcome.is_some() {
                 return Some(format!("{id} has an outcome or an end, but not both"));
             }
-            if entry.record.held.is_some()
-                != (entry.record.state == adjutant_core::RunState::Running)
+            // One that runs without a lease is driven elsewhere.
+            if entry.record.held.is_some() && entry.record.state != adjutant_core::RunState::Running
             {
-                return Some(format!("{id} has a lease or runs, but not both"));
+                return Some(format!("{id} has a lease but does not run"));
             }
             entry.fan_outs.iter().find_map(|(key, fan_out)| {
                 let open = fan_out.children.iter().filter(|child| {

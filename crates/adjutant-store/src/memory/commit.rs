@@ -1,12 +1,7 @@
 //! The atomic commit: everything is checked before anything is written.
 
 use adjutant_core::{Clock, Error, Limits, Result, StepOutcome, StepRecord, Timestamp};
-use adjutant_events::engine::check_event;
-use adjutant_queue::{
-    Submitted,
-    engine::{Prepared, check_disposition},
-};
-use adjutant_state::engine::{check_checkpoint, check_step};
+use adjutant_queue::{Submitted, engine::Prepared};
 
 use super::Inner;
 use crate::{Commit, Committed, Fork, Op};
@@ -23,28 +18,13 @@ impl Ready {
     ///
     /// # Errors
     /// `TooLarge`, `Invalid`.
-    pub(super) fn new(mut commit: Commit, limits: &Limits, clock: &dyn Clock) -> Result<Self> {
-        let mut children = Vec::new();
-        for op in &mut commit.ops {
-            match op {
-                Op::Step(step) => check_step(step, limits)?,
-                Op::Checkpoint(state) => check_checkpoint(state, limits)?,
-                Op::Event(event) => check_event(event, limits)?,
-                Op::Spawn(child) => {
-                    if child.parent.as_ref().map(|link| link.run) != Some(commit.lease.run) {
-                        return Err(Error::Invalid {
-                            field: "parent",
-                            problem: "must name the run that spawns the child".to_owned(),
-                        });
-                    }
-                    children.push(Prepared::new((**child).clone(), limits, clock.now())?);
-                }
-                Op::TakeSignal(_) | Op::CancelGroup { .. } => {}
-            }
-        }
-        if let Some(end) = &commit.end {
-            check_disposition(end, limits)?;
-        }
+    pub(super) fn new(commit: Commit, limits: &Limits, clock: &dyn Clock) -> Result<Self> {
+        commit.check(limits)?;
+        let children = commit.ops.iter().filter_map(|op| match op {
+            Op::Spawn(child) => Some(Prepared::new((**child).clone(), limits, clock.now())),
+            _ => None,
+        });
+        let children = children.collect::<Result<_>>()?;
         Ok(Self { commit, children })
     }
 }
