@@ -71,8 +71,8 @@ impl Commit {
                 Op::TakeSignal(_) | Op::CancelGroup { .. } => {}
             }
         }
-        let end = self.end.iter();
-        end.map(|end| check_disposition(end, limits)).collect()
+        let mut end = self.end.iter();
+        end.try_for_each(|end| check_disposition(end, limits))
     }
 }
 

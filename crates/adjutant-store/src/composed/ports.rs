@@ -47,20 +47,17 @@ impl ComposedStore {
     async fn queue_will_take(&self, commit: &Commit) -> Result<()> {
         let (lease, ops, end) = (commit.lease, Vec::new(), None);
         self.queue.commit(Commit { lease, ops, end }).await?;
-        let mut taken: Vec<u64> = Vec::new();
-        for op in &commit.ops {
-            if let Op::TakeSignal(signal) = op {
-                taken.push(*signal);
-            }
-        }
+        let taken = commit.ops.iter().filter_map(|op| match op {
+            Op::TakeSignal(signal) => Some(*signal),
+            _ => None,
+        });
+        let taken: Vec<u64> = taken.collect();
         if taken.is_empty() {
             return Ok(());
         }
         let package = self.queue.export(lease.run).await?;
-        let mut there: Vec<u64> = Vec::new();
-        for signal in package.into_iter().flat_map(|package| package.signals) {
-            there.push(signal.id);
-        }
+        let there = package.into_iter().flat_map(|package| package.signals);
+        let mut there: Vec<u64> = there.map(|signal| signal.id).collect();
         for signal in taken {
             let place = there.iter().position(|known| *known == signal);
             let Some(place) = place else {
@@ -144,7 +141,7 @@ impl RunQueue for ComposedStore {
     }
 
     async fn prune(&self, policy: PrunePolicy) -> Result<u64> {
-        let forgotten = self.queue.prune(policy.clone()).await?;
+        let forgotten = self.queue.prune(policy).await?;
         self.prune_others(&policy).await?;
         Ok(forgotten)
     }

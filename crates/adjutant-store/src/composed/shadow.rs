@@ -80,7 +80,7 @@ impl ComposedStore {
     pub(super) async fn prune_others(&self, policy: &PrunePolicy) -> Result<()> {
         for (_, store) in self.others() {
             self.end_gone(store.as_ref()).await?;
-            store.prune(policy.clone()).await?;
+            store.prune(*policy).await?;
         }
         Ok(())
     }
