@@ -179,7 +179,7 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 
 fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(_) => {
             let code = code_of(error);
             // Connection exceptions, the server ending the session, and a session that is not ours alone.
@@ -204,6 +204,12 @@ fn advise(error: &sqlx::Error, code: &str, location: &str) -> (bool, String) {
                 "the server at {location} cannot be reached; check that it runs, and host and port"
             ),
         ),
+        (sqlx::Error::Protocol(_), _) => (
+            true,
+            format!(
+                "what answers at {location} went away or is no PostgreSQL server; check host and port"
+            ),
+        ),
         (sqlx::Error::Tls(_), _) => say(
             false,
             "the server and `sslmode` do not agree about TLS; check `ssl` at the server, its certificate, and \
@@ -212,6 +218,10 @@ fn advise(error: &sqlx::Error, code: &str, location: &str) -> (bool, String) {
         (_, code::QUERY_CANCELED) => say(
             true,
             "it took longer than `statement_timeout`, or somebody cancelled it",
+        ),
+        (_, code::LOCK_NOT_AVAILABLE) => say(
+            true,
+            "somebody held a lock for longer than `lock_timeout`; look in `pg_stat_activity` for who it is",
         ),
         (_, code::OUT_OF_MEMORY) => say(true, "the server has no memory left"),
         (_, code::TOO_MANY_CONNECTIONS) => say(
@@ -260,6 +270,7 @@ mod tests {
     #[test]
     fn a_mismatch_about_tls_is_for_people() {
         let told = from_sqlx(sqlx::Error::Tls("no".into()), "connect", "here");
+        assert_eq!(told.error.retry(), RetryAdvice::Never);
         let Error::Backend { source, .. } = told.error else {
             return;
         };

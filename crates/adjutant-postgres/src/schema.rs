@@ -174,7 +174,8 @@ async fn version(db: &mut Db, config: &PostgresConfig) -> Result<Option<i64>> {
     if db.text(there).await.map_err(|told| told.error)?.is_empty() {
         return Ok(None);
     }
-    let newest = "select max(version) from schema_versions";
+    // By its full name: one that may not be looked into is passed over by the search path.
+    let newest = format!("select max(version) from \"{schema}\".schema_versions");
     let rows = db.text(newest).await.map_err(|told| told.error)?;
     let Some(row) = rows.first() else {
         return Ok(None);

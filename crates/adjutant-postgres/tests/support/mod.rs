@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
-use std::{sync::Arc, time::Duration};
+pub mod proxy;
 
-use adjutant_core::{Json, RunInput, RunResult, WorkerId};
+use std::{error::Error as _, fmt::Write, path::PathBuf, sync::Arc, time::Duration};
+
+use adjutant_core::{Error, Json, RunInput, RunResult, WorkerId};
 use adjutant_postgres::{EngineStore, PgConnectOptions, PostgresConfig};
 use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, Lease, NewRun, RunQueue};
 use adjutant_servers::SharedPostgres;
@@ -118,4 +120,21 @@ pub async fn until<F: Future<Output = bool>>(mut is: impl FnMut() -> F) {
     while !is().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Everything that an error says to people.
+pub fn words(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        write!(text, ": {error}").unwrap();
+        source = error.source();
+    }
+    text
+}
+
+/// The socket of the server at this place.
+pub fn socket(config: &PostgresConfig) -> PathBuf {
+    let folder = config.connect.get_socket().unwrap();
+    folder.join(format!(".s.PGSQL.{}", config.connect.get_port()))
 }
