@@ -152,8 +152,14 @@ pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
         _ = interrupts.next() => return Ok(Ended::Interrupted),
     }
     // It may have ended while it was to be given back.
-    watch.catch_up().await?;
-    Ok(watch.settled().await?.unwrap_or(Ended::Interrupted))
+    let stands = async {
+        watch.catch_up().await?;
+        watch.settled().await
+    };
+    tokio::select! {
+        ended = stands => Ok(ended?.unwrap_or(Ended::Interrupted)),
+        _ = interrupts.next() => Ok(Ended::Interrupted),
+    }
 }
 
 fn lost(

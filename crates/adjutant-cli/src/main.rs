@@ -19,6 +19,7 @@ mod approvals;
 mod ids;
 mod input;
 mod parked;
+mod patience;
 mod recovery;
 mod workers;
 
@@ -101,10 +102,11 @@ impl Drop for Runtime {
 fn start_logging(context: &Context) {
     let level = context.config.text("log.level");
     // Only our own crates at the chosen level: what libraries say at `debug` helps nobody who runs agents.
+    // Our engines say themselves what their drivers complain of.
     let default = if matches!(level, "debug" | "trace") {
-        format!("warn,adjutant={level}")
+        format!("warn,sqlx=error,adjutant={level}")
     } else {
-        level.to_owned()
+        format!("{level},sqlx=error")
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use adjutant::{RunFilter, RunId, RunRecord, RunState, Store};
+use adjutant::{RunFilter, RunId, RunRecord, RunState, Store, core::RetryAdvice};
 
 use crate::{context::Context, failure::Result, output::Paint};
 
@@ -13,7 +13,7 @@ pub const LOOK: Duration = Duration::from_secs(3);
 const LOOKED_AT: usize = 100;
 
 /// The parked runs below a run that waits for them, directly or through child runs.
-pub async fn below(store: &dyn Store, run: RunId) -> Result<Vec<RunRecord>> {
+pub async fn below(store: &dyn Store, run: RunId) -> adjutant::Result<Vec<RunRecord>> {
     let mut parked = Vec::new();
     let mut parents = vec![run];
     for _ in 0..LOOKED_AT {
@@ -57,7 +57,12 @@ pub struct Lookout {
 
 impl Lookout {
     pub async fn look(&mut self, context: &Context, store: &dyn Store, run: RunId) -> Result<()> {
-        let parked = below(store, run).await?;
+        let parked = match below(store, run).await {
+            Ok(parked) => parked,
+            // The next look comes soon.
+            Err(error) if error.retry() != RetryAdvice::Never => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         // Who is put back and parked again is told of again.
         self.told
             .retain(|told| parked.iter().any(|child| child.id == *told));

@@ -7,7 +7,7 @@ use adjutant::{
     core::{Event, RunId},
 };
 
-use crate::failure::Result;
+use crate::{failure::Result, patience::Patience};
 
 /// Events read at once.
 const BATCH: usize = 500;
@@ -20,16 +20,32 @@ pub struct Tail {
     run: RunId,
     /// The number of the last event that was handed out.
     pub after: u64,
+    patience: Patience,
 }
 
 impl Tail {
     pub fn new(store: Arc<dyn Store>, run: RunId, after: u64) -> Self {
-        Self { store, run, after }
+        Self {
+            store,
+            run,
+            after,
+            patience: Patience::default(),
+        }
     }
 
     /// The events that are there now; empty at the end.
     pub async fn now(&mut self) -> Result<Vec<Event>> {
+        loop {
+            match self.read().await {
+                Ok(events) => return Ok(events),
+                Err(error) => self.patience.bear(error).await?,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> adjutant::Result<Vec<Event>> {
         let events = self.store.read(self.run, self.after, BATCH).await?;
+        self.patience.answered();
         if let Some(last) = events.last() {
             self.after = last.seq;
         }
@@ -43,7 +59,9 @@ impl Tail {
             if !events.is_empty() {
                 return Ok(events);
             }
-            self.store.changed(self.run, self.after, WAIT).await?;
+            if let Err(error) = self.store.changed(self.run, self.after, WAIT).await {
+                self.patience.bear(error).await?;
+            }
         }
     }
 }

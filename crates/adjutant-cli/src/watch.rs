@@ -15,6 +15,7 @@ use crate::{
     failure::Result,
     output::Paint,
     parked::{self, Lookout},
+    patience::patiently,
     render::Renderer,
     tail::Tail,
 };
@@ -146,7 +147,8 @@ impl<'a> Watch<'a> {
         if !std::mem::take(&mut self.settled) {
             return Ok(None);
         }
-        let Some(view) = self.drive.store.get(self.drive.run).await? else {
+        let found = patiently(|| self.drive.store.get(self.drive.run)).await?;
+        let Some(view) = found else {
             return Err(adjutant::Error::RunNotFound(self.drive.run).into());
         };
         if view.run.state.is_settled() {

@@ -258,8 +258,9 @@ fn problem(check: &str, failure: &Failure) -> Finding {
         found.push_str(cause);
     }
     let finding = Finding::new(check, Verdict::Problem, found);
+    // Who is told to ask the doctor has done so.
     match &failure.hint {
-        Some(hint) => finding.advice(hint.clone()),
-        None => finding,
+        Some(hint) if !hint.contains("agent doctor") => finding.advice(hint.clone()),
+        _ => finding,
     }
 }

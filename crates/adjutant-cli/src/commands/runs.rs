@@ -17,6 +17,7 @@ use crate::{
     ids,
     parked::{self, Lookout},
     paste::quoted,
+    patience::patiently,
     units::parse_duration,
     workers::{self, Life},
 };
@@ -240,9 +241,8 @@ impl Wait {
         loop {
             lookout.look(context, &**store, run).await?;
             let left = deadline.map(|deadline| deadline - tokio::time::Instant::now());
-            let view = store
-                .settled(run, left.unwrap_or(parked::LOOK).min(parked::LOOK))
-                .await?;
+            let left = left.unwrap_or(parked::LOOK).min(parked::LOOK);
+            let view = patiently(|| store.settled(run, left)).await?;
             let is_over = deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
             if view.run.state.is_settled() || is_over {
                 return show::outcome(context, &view);

@@ -30,6 +30,7 @@ on_every_engine! {
     a_killed_command_is_continued_by_the_same_one in sharing;
     a_killed_workers_run_goes_on_in_another_one in sharing;
     workers_share_the_load_and_take_over_what_a_killed_one_had in sharing;
+    a_server_that_comes_back_is_waited_for in sharing;
     a_server_that_is_not_there_is_told in bad_input;
     an_unknown_parameter_is_told in bad_input;
     no_output_shows_the_password in bad_input;

@@ -116,6 +116,26 @@ pub fn workers_share_the_load_and_take_over_what_a_killed_one_had(store: &Fresh)
     }
 }
 
+pub fn a_server_that_comes_back_is_waited_for(store: &Fresh) {
+    let mut server = (store.restartable)();
+    let project = Project::on(&server.url);
+    project.python_agent("steps", STEPS);
+    let running = project.start(&["run", "steps", "x"]);
+    at_the_gate(&project, 1);
+    let run = project.newest();
+    let follow = project.start(&["runs", "events", &run, "--follow"]);
+    eventually("it is followed", || follow.stdout().contains("step"));
+    (server.kill)();
+    for process in [&running, &follow] {
+        process.until_stderr("the store is away");
+    }
+    (server.start)();
+    project.write("go", "");
+    assert_eq!(running.ended().code_is(0).stdout, "done\n");
+    assert!(follow.ended().code_is(0).stdout.contains("run.succeeded"));
+    assert_eq!((count(&project, "one"), count(&project, "two")), (1, 1));
+}
+
 /// The worker's id, as it tells it.
 fn name(worker: &Running) -> String {
     let told = worker.stderr();
