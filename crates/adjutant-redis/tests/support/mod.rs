@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use adjutant_core::{Json, RunId, RunInput, RunResult, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, Lease, NewRun, RunQueue};
 use adjutant_redis::{EngineStore, RedisConfig};
-use adjutant_servers::{AppendFsync, RedisServer, RedisSettings};
+use adjutant_servers::{AppendFsync, RedisCluster, RedisServer, RedisSettings};
 use adjutant_store::{
     Commit, Op,
     conformance::{Fixture, ManualClock},
@@ -73,5 +73,18 @@ pub fn end(lease: Lease) -> Commit {
 pub async fn until<F: Future<Output = bool>>(mut is: impl FnMut() -> F) {
     while !is().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A new store on a cluster of its own.
+pub async fn fresh_on_cluster() -> Fixture {
+    let cluster = RedisCluster::with(AppendFsync::Always).unwrap();
+    let mut config = RedisConfig::parse(&cluster.url()).unwrap();
+    let clock = ManualClock::default();
+    config.clock = Some(Arc::new(clock.clone()));
+    Fixture {
+        engine: Arc::new(adjutant_redis::open(config).await.unwrap()),
+        clock,
+        keep: Box::new(cluster),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{GLANCE, PATIENCE, RedisServer, RedisSettings, free_port};
+use super::{AppendFsync, GLANCE, PATIENCE, RedisServer, RedisSettings, free_port};
 
 /// A Redis cluster of three masters without replicas, each with a third of the keys.
 #[derive(Debug)]
@@ -13,11 +13,19 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts one on free ports of the loopback interface.
+    /// Starts one on free ports of the loopback interface, without logs of writes.
     ///
     /// # Errors
     /// See [`RedisServer::start`].
     pub fn start() -> Result<Self> {
+        Self::with(AppendFsync::Off)
+    }
+
+    /// Starts one whose nodes sync like this.
+    ///
+    /// # Errors
+    /// See [`RedisServer::start`].
+    pub fn with(fsync: AppendFsync) -> Result<Self> {
         let mut nodes = Vec::new();
         let mut buses = Vec::new();
         for slots in [("0", "5460"), ("5461", "10922"), ("10923", "16383")] {
@@ -28,6 +36,7 @@ impl RedisCluster {
                 ("cluster-node-timeout", "2000"),
             ];
             let node = RedisServer::with(RedisSettings {
+                fsync,
                 tcp: true,
                 more: more.map(|(name, value)| (name.into(), value.into())).into(),
                 ..RedisSettings::default()
