@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 mod events;
 mod init;
+mod migrate;
 mod resume;
 mod run;
 mod runs;
@@ -34,6 +35,8 @@ pub enum Command {
     Backup(backup::Backup),
     /// Put a backup in the store's place
     Restore(backup::Restore),
+    /// Move all runs to another store while both are in use
+    Migrate(migrate::Migrate),
     /// Check that everything is in order
     Doctor,
     /// Show or check the configuration
@@ -64,6 +67,7 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Worker(worker) => Box::pin(worker.run(context)).await,
         Command::Backup(backup) => backup.run(context).await,
         Command::Restore(restore) => restore.run(context).await,
+        Command::Migrate(migrate) => Box::pin(migrate.run(context)).await,
         Command::Doctor => doctor::run(context).await,
         Command::Config(config) => config.run(context),
         Command::Events(types) => types.run(context),

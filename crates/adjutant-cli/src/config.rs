@@ -277,6 +277,8 @@ impl Config {
                 _ => Synchronous::Full,
             },
             password: self.store_password(project)?,
+            state: self.part("store.state_url", project),
+            events: self.part("store.events_url", project),
         })
     }
 
@@ -314,18 +316,27 @@ impl Config {
 
     /// Whether the store is kept by a server.
     pub fn has_server(&self) -> bool {
-        self.text("store.url").contains("://") && !self.text("store.url").starts_with("sqlite:")
+        is_server(self.text("store.url"))
     }
 
     /// The store's URL with an absolute path.
     pub fn store_url(&self, project: &Project) -> String {
-        let url = self.text("store.url");
+        self.url("store.url", project)
+    }
+
+    fn url(&self, key: &str, project: &Project) -> String {
+        let url = self.text(key);
         let Some(rest) = url.strip_prefix("sqlite:") else {
             return url.to_owned();
         };
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let base = self.base("store.url", project);
+        let base = self.base(key, project);
         format!("sqlite:{}", base.join(Path::new(rest)).display())
+    }
+
+    /// The URL of a part of the store, if it is somewhere else.
+    fn part(&self, key: &str, project: &Project) -> Option<String> {
+        Some(self.url(key, project)).filter(|url| !url.is_empty())
     }
 
     /// The file behind the store, if there is one.
@@ -334,4 +345,9 @@ impl Config {
         let rest = url.strip_prefix("sqlite:")?;
         Some(PathBuf::from(rest.split('?').next().unwrap_or(rest)))
     }
+}
+
+/// Whether a URL names a server.
+pub fn is_server(url: &str) -> bool {
+    url.contains("://") && !url.starts_with("sqlite:")
 }

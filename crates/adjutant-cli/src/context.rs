@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use adjutant::{Error, Store, open_store};
+use adjutant::{Error, Store, StoreOptions, open_store};
 
 use crate::{
     args::Global,
-    config::{Config, Origin},
+    config::{Config, Origin, is_server},
     failure::{ENGINE_NOT_BUILT, Failure, Result, STORE_NOT_FOUND},
     output::Output,
     project::Project,
@@ -87,23 +87,33 @@ impl Context {
 
     async fn open(&self) -> Result<Arc<dyn Store>> {
         let url = self.config.store_url(&self.project);
-        if let Some(feature) = missing_feature(&url) {
+        let options = self.config.store_options(&self.project)?;
+        self.open_url(&url, options).await
+    }
+
+    /// Opens the store at a URL.
+    pub async fn open_url(&self, url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
+        let parts = [
+            Some(url),
+            options.state.as_deref(),
+            options.events.as_deref(),
+        ];
+        if let Some(feature) = parts.into_iter().flatten().find_map(missing_feature) {
             return Err(not_built(feature));
         }
-        let options = self.config.store_options(&self.project)?;
-        open_store(&url, options).await.map_err(|error| {
-            let server = self.config.has_server();
-            match &error {
-                Error::Invalid { .. } if server => Failure::from(error).hint(
-                    "forms and parameters of URLs: docs/guide/stores.md, or `agent run --help`",
-                ),
+        let server = is_server(url);
+        open_store(url, options)
+            .await
+            .map_err(|error| match &error {
+                Error::Invalid { .. } if server => {
+                    Failure::from(error).hint("forms and parameters of URLs: docs/guide/stores.md")
+                }
                 Error::Backend {
                     transient: false, ..
                 } if server => Failure::from(error)
                     .hint("put it right as the cause says, then repeat the command"),
                 _ => error.into(),
-            }
-        })
+            })
     }
 }
 

@@ -32,7 +32,7 @@ pub use adjutant_executor::{AgentRunner, Drained, RunnerConfig, StepPlan};
 pub use adjutant_queue::{
     Command, NewRun, RunFilter, RunLookup, RunQueue, RunRecord, RunView, Submitted,
 };
-pub use adjutant_store::{MemoryStore, Store};
+pub use adjutant_store::{ComposedStore, MemoryStore, Migrated, Migration, Store};
 
 /// What stops [`AgentRunner::run_loop`], and what reads [`events::tail`].
 pub use {futures::StreamExt, tokio_util::sync::CancellationToken};

@@ -5,7 +5,7 @@ mod url;
 use std::{fmt, sync::Arc, time::Duration};
 
 use adjutant_core::{Error, Limits, Result};
-use adjutant_store::{MemoryConfig, MemoryStore, Store};
+use adjutant_store::{ComposedStore, MemoryConfig, MemoryStore, Store};
 
 pub use self::url::{has_password, shown_url};
 
@@ -33,6 +33,10 @@ pub struct StoreOptions {
     pub busy_timeout: Duration,
     /// The password for a server, if the URL has none. Default `None`.
     pub password: Option<String>,
+    /// The URL of another store for journals and checkpoints. Default `None`: they are with the queue.
+    pub state: Option<String>,
+    /// The URL of another store for events. Default `None`: they are with the queue.
+    pub events: Option<String>,
 }
 
 impl Default for StoreOptions {
@@ -42,6 +46,8 @@ impl Default for StoreOptions {
             synchronous: Synchronous::default(),
             busy_timeout: Duration::from_secs(5),
             password: None,
+            state: None,
+            events: None,
         }
     }
 }
@@ -63,7 +69,8 @@ impl fmt::Debug for StoreOptions {
 /// - `postgres://user@host/database`, with the feature `postgres`
 /// - `redis://host`, `rediss://host`, and the forms for sockets, Sentinel and Cluster, with the feature `redis`
 ///
-/// `docs/guide/stores.md` tells what each promises, and lists the parameters.
+/// `docs/guide/stores.md` tells what each promises, and lists the parameters. With `options.state` or
+/// `options.events` it is a [`ComposedStore`].
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -78,6 +85,30 @@ impl fmt::Debug for StoreOptions {
 /// # Errors
 /// `Invalid` for a URL that names no engine of this build; or the engine's. No error shows a password.
 pub async fn open_store(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
+    let (state, events) = (options.state.clone(), options.events.clone());
+    let queue = open_one(url, options.clone()).await?;
+    if state.is_none() && events.is_none() {
+        return Ok(queue);
+    }
+    let mut composed = ComposedStore::new(queue);
+    let mut there = None;
+    if let Some(url) = &state {
+        let store = open_one(url, options.clone()).await?;
+        there = Some(Arc::clone(&store));
+        composed = composed.with_state(store);
+    }
+    if let Some(url) = &events {
+        let store = match there.filter(|_| state.as_ref() == Some(url)) {
+            Some(store) => store,
+            None => open_one(url, options).await?,
+        };
+        composed = composed.with_events(store);
+    }
+    Ok(Arc::new(composed))
+}
+
+/// Opens one store.
+async fn open_one(url: &str, options: StoreOptions) -> Result<Arc<dyn Store>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" => Ok(Arc::new(MemoryStore::with(MemoryConfig {

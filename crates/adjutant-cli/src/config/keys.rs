@@ -97,6 +97,20 @@ pub const KEYS: &[Key] = &[
         "Where runs are kept: `sqlite:PATH`, `postgres://…`, `redis://…` or `memory:`. Relative paths start at the project's folder.",
     ),
     key(
+        "store.state_url",
+        Kind::Text,
+        "",
+        &[],
+        "Another store for journals and checkpoints, which then holds nothing else.",
+    ),
+    key(
+        "store.events_url",
+        Kind::Text,
+        "",
+        &[],
+        "Another store for events, which then holds nothing else, or that of `store.state_url`.",
+    ),
+    key(
         "store.password_file",
         Kind::Text,
         "",
