@@ -1,8 +1,8 @@
 //! What every command works with: the project, its settings, its store, the terminal.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use adjutant::{Error, Store, StoreOptions, open_store};
+use adjutant::{Error, Store, StoreOptions, open_store, shown_url};
 
 use crate::{
     args::Global,
@@ -11,6 +11,9 @@ use crate::{
     output::Output,
     project::Project,
 };
+
+/// The longest that a command stays for telling others what it did.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The surroundings of a command.
 #[derive(Debug)]
@@ -108,13 +111,28 @@ impl Context {
                 Error::Invalid { .. } if server => {
                     Failure::from(error).hint("forms and parameters of URLs: docs/guide/stores.md")
                 }
-                Error::Backend {
-                    transient: false, ..
-                } if server => Failure::from(error)
-                    .hint("put it right as the cause says, then repeat the command"),
+                Error::Backend { transient, .. } if server => unopened(url, *transient, error),
                 _ => error.into(),
             })
     }
+
+    /// Lets other processes hear at once what was done here, before this one ends.
+    pub async fn leave(&self, store: &dyn Store) {
+        if self.config.has_server() {
+            // What was acknowledged is safe, so nobody need wait long for this.
+            let _late = tokio::time::timeout(LEAVING, store.close()).await;
+        }
+    }
+}
+
+/// A server that does not let us in.
+fn unopened(url: &str, may_pass: bool, error: Error) -> Failure {
+    let mut failure = Failure::from(error);
+    failure.message = format!("{} at {}", failure.message, shown_url(url));
+    if may_pass {
+        return failure;
+    }
+    failure.hint("put it right as the cause says, then repeat the command")
 }
 
 /// The feature that this build would need for the URL and lacks.

@@ -102,7 +102,9 @@ impl Run {
                 return Err(Failure::usage(USAGE, message)
                     .hint("leave --detach out, or keep runs in a file: --store sqlite:PATH"));
             }
-            return detach(context, &store, new_run).await;
+            let outcome = detach(context, &store, new_run).await;
+            context.leave(&*store).await;
+            return outcome;
         }
         agent.build(context).await?;
         for other in &others {
@@ -117,14 +119,16 @@ impl Run {
         };
         let drive = Drive {
             context,
-            store,
+            store: Arc::clone(&store),
             agents: &agents,
             run,
             after,
             news,
             until_input: self.no_wait_input,
         };
-        show::ended(context, run, Box::pin(drive::drive(drive)).await?)
+        let ended = Box::pin(drive::drive(drive)).await?;
+        context.leave(&*store).await;
+        show::ended(context, run, ended)
     }
 
     fn new_run(&self, context: &Context, agent: &Found) -> Result<NewRun> {

@@ -142,6 +142,12 @@ pub struct Checkpoints {
 impl Runs {
     pub async fn run(self, context: &Context) -> Result<Exit> {
         let store = context.store().await?;
+        let outcome = Box::pin(self.act(context, Arc::clone(&store))).await;
+        context.leave(&*store).await;
+        outcome
+    }
+
+    async fn act(self, context: &Context, store: Arc<dyn Store>) -> Result<Exit> {
         match self {
             Self::List(list) => list.run(context, &store).await,
             Self::Show(which) => which.show(context, &store).await,
