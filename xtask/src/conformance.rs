@@ -27,7 +27,7 @@ pub const COMMAND: Command = Command {
 pub fn conformance(workspace: &Workspace) -> Result<()> {
     let mut command = workspace.cargo();
     // This very file has tests with the word in their path; they must not stand in for the suites.
-    let all = ["--workspace", "--exclude", "xtask"];
+    let all = ["--workspace", "--all-features", "--exclude", "xtask"];
     if has_nextest() {
         command
             .args(["nextest", "run", "--no-tests=fail"])

@@ -22,8 +22,11 @@ pub const COMMAND: Command = Command {
 /// Builds the documentation of every member.
 pub fn docs(workspace: &Workspace) -> Result<()> {
     let mut command = workspace.cargo();
-    command
-        .env("RUSTDOCFLAGS", "-Dwarnings")
-        .args(["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-Dwarnings").args([
+        "doc",
+        "--workspace",
+        "--all-features",
+        "--no-deps",
+    ]);
     shell::run(&mut command)
 }

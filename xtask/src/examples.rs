@@ -82,6 +82,7 @@ fn find_checks(workspace: &Workspace) -> Result<Vec<String>> {
 /// Builds the binary and the examples written in Rust; returns the folder they are in.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut command = workspace.cargo();
+    // With the default features: this is what a newcomer builds.
     command.args(["build", "--bins", "-p", "adjutant-cli"]);
     for package in workspace.packages()? {
         if package.manifest.starts_with("examples/") {

@@ -25,6 +25,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     command.args([
         "clippy",
         "--workspace",
+        "--all-features",
         "--all-targets",
         "--",
         "-D",

@@ -37,6 +37,8 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
         // Doctests come in their own stage.
         command.args(["test", "--all-targets"]);
     }
+    // Every engine; those for servers are left out of what a newcomer builds.
+    command.arg("--all-features");
     if !names_a_package(args) {
         command.arg("--workspace");
     }
@@ -45,7 +47,11 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
 
 /// Runs the doctests of every member.
 pub fn doctest(workspace: &Workspace) -> Result<()> {
-    shell::run(workspace.cargo().args(["test", "--doc", "--workspace"]))
+    shell::run(
+        workspace
+            .cargo()
+            .args(["test", "--doc", "--workspace", "--all-features"]),
+    )
 }
 
 /// Whether `cargo nextest` will work on this machine.
