@@ -3,7 +3,8 @@
 //! `cargo run --release -p adjutant-postgres --example speed -- [seconds] [in flight …]`
 //!
 //! With `POSTGRES_URL` in the environment that server is used instead. A run is: submit → claim → commit with a
-//! checkpoint → commit with the result; each awaited. `NODES` stores share the work, one by default.
+//! checkpoint → commit with the result; each awaited. `NODES` stores share the work, one by default. Then: how long
+//! a submit on one node takes to start a run on another one, and claims from a long line.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +23,7 @@ use std::{
 
 use adjutant_core::{Json, RunInput, RunResult, WorkerId};
 use adjutant_postgres::{EngineStore, PostgresConfig};
-use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, NewRun, RunQueue};
+use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, Lease, NewRun, RunQueue};
 use adjutant_servers::{PostgresServer, PostgresSettings};
 use adjutant_store::{Commit, Op, Store};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -62,31 +63,42 @@ async fn bare_commits(config: &PostgresConfig, clients: usize, time: Duration) -
     rate
 }
 
-async fn one_run(store: &EngineStore, worker: WorkerId, state: &Json) -> bool {
-    let run = NewRun::new("bench", &RunInput::text("hello")).unwrap();
-    store.submit(vec![run]).await.unwrap();
-    let claim = ClaimRequest {
+fn new_run() -> NewRun {
+    NewRun::new("bench", &RunInput::text("hello")).unwrap()
+}
+
+fn claim(worker: WorkerId, wait: Duration) -> ClaimRequest {
+    ClaimRequest {
         worker,
         capacity: 1,
         agents: AgentFilter::Only(vec!["bench".into()]),
-        lease_ttl: Duration::from_secs(30),
-        wait: Duration::from_secs(5),
-    };
-    let Some(claimed) = store.claim(claim).await.unwrap().pop() else {
-        return false;
-    };
+        lease_ttl: Duration::from_secs(600),
+        wait,
+    }
+}
+
+async fn finish(store: &EngineStore, lease: Lease, state: &Json) {
     let checkpoint = Commit {
-        lease: claimed.lease,
+        lease,
         ops: vec![Op::Checkpoint(state.clone())],
         end: None,
     };
     store.commit(checkpoint).await.unwrap();
     let finish = Commit {
-        lease: claimed.lease,
+        lease,
         ops: Vec::new(),
         end: Some(Disposition::Succeeded(RunResult::output("done"))),
     };
     store.commit(finish).await.unwrap();
+}
+
+async fn one_run(store: &EngineStore, worker: WorkerId, state: &Json) -> bool {
+    store.submit(vec![new_run()]).await.unwrap();
+    let claimed = store.claim(claim(worker, Duration::from_secs(5))).await;
+    let Some(claimed) = claimed.unwrap().pop() else {
+        return false;
+    };
+    finish(store, claimed.lease, state).await;
     true
 }
 
@@ -98,7 +110,9 @@ struct Measured {
     commits: u64,
     calls: u64,
     conflicts: u64,
+    /// Seconds of processor time.
     cpu: f64,
+    server_cpu: f64,
 }
 
 /// Each of `workers` does whole runs, one after another.
@@ -109,7 +123,7 @@ async fn runs(stores: &[EngineStore], workers: usize, time: Duration) -> Measure
     let calls = |store: &EngineStore| store.writer_stats().calls;
     let conflicts = |store: &EngineStore| store.writer_stats().conflicts;
     let before = (total(commits), total(calls), total(conflicts));
-    let cpu = cpu_seconds();
+    let (cpu, server_cpu) = (cpu_seconds("self"), server_seconds());
     let started = Instant::now();
     let mut tasks = Vec::new();
     for n in 0..workers {
@@ -141,13 +155,14 @@ async fn runs(stores: &[EngineStore], workers: usize, time: Duration) -> Measure
         commits: total(commits) - before.0,
         calls: total(calls) - before.1,
         conflicts: total(conflicts) - before.2,
-        cpu: cpu_seconds() - cpu,
+        cpu: cpu_seconds("self") - cpu,
+        server_cpu: server_seconds() - server_cpu,
     }
 }
 
-/// Processor time of this process so far.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Processor time of a process so far.
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -163,6 +178,60 @@ fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Processor time of the private server's processes so far.
+fn server_seconds() -> f64 {
+    let mut seconds = 0.0;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let title = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&title).starts_with("postgres: speed: ") {
+            seconds += cpu_seconds(&name);
+        }
+    }
+    seconds
+}
+
+/// From the submit on one node to the start on another one that waits.
+async fn wake_ups(from: &EngineStore, to: &EngineStore, count: usize) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let state = Json::from_value(&"s").unwrap();
+    for _ in 0..count {
+        let waiting = tokio::spawn({
+            let to = to.clone();
+            async move {
+                let claimed = to.claim(claim(WorkerId::new(), Duration::from_secs(30)));
+                (claimed.await.unwrap(), Instant::now())
+            }
+        });
+        // So that it does wait.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let submitted = Instant::now();
+        from.submit(vec![new_run()]).await.unwrap();
+        let (claimed, started) = waiting.await.unwrap();
+        times.push(started.duration_since(submitted));
+        finish(to, claimed[0].lease, &state).await;
+    }
+    times.sort_unstable();
+    times
+}
+
+/// Claims of one run each, with the results awaited, from a line of this length.
+async fn claims(store: &EngineStore, line: usize, count: usize) -> Vec<Duration> {
+    for _ in 0..line / 1000 {
+        let runs = (0..1000).map(|_| new_run()).collect();
+        store.submit(runs).await.unwrap();
+    }
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let asked = Instant::now();
+        let claimed = store.claim(claim(WorkerId::new(), Duration::ZERO)).await;
+        times.push(asked.elapsed());
+        assert_eq!(claimed.unwrap().len(), 1);
+    }
+    times.sort_unstable();
+    times
+}
+
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
 fn tell(workers: usize, measured: &Measured) {
     let count = measured.times.len().max(1);
@@ -174,16 +243,22 @@ fn tell(workers: usize, measured: &Measured) {
             .unwrap_or_default()
     };
     println!(
-        "{workers:>3} in flight: {:>6.0} runs/s, p50 {:>8.2?}, p99 {:>8.2?}, {:.2} commits/run, \
-         {:.1} calls/commit, {:.0} µs cpu/run here, {} conflicts",
+        "{workers:>3} in flight: {:>6.0} runs/s, p50 {:>8.2?}, p99 {:>8.2?}, {:.2} commits and {:.2} calls/run, \
+         processor time per run {:.0} µs here and {:.0} µs at the server, {} conflicts",
         count as f64 / measured.elapsed,
         at(50),
         at(99),
         measured.commits as f64 / count as f64,
-        measured.calls as f64 / measured.commits.max(1) as f64,
+        measured.calls as f64 / count as f64,
         measured.cpu / count as f64 * 1e6,
+        measured.server_cpu / count as f64 * 1e6,
         measured.conflicts,
     );
+}
+
+fn tell_times(what: &str, times: &[Duration]) {
+    let at = |share: usize| times[times.len() * share / 100];
+    println!("{what}: p50 {:.2?}, p99 {:.2?}", at(50), at(99));
 }
 
 #[tokio::main]
@@ -198,6 +273,8 @@ async fn main() {
     let server = given.is_none().then(|| {
         let settings = PostgresSettings {
             fsync: true,
+            // Shows in the names of its processes.
+            more: vec![("cluster_name".to_owned(), "speed".to_owned())],
             ..PostgresSettings::default()
         };
         PostgresServer::with(settings).unwrap()
@@ -217,6 +294,13 @@ async fn main() {
     runs(&stores, 16, Duration::from_secs(1)).await;
     for workers in widths {
         tell(workers, &runs(&stores, workers, time).await);
+    }
+    stores.push(adjutant_postgres::open(config.clone()).await.unwrap());
+    let times = wake_ups(&stores[0], stores.last().unwrap(), 300).await;
+    tell_times("submit on one node to start on another", &times);
+    for line in [0, 1_000, 100_000] {
+        let times = claims(&stores[0], line + 1000, 300).await;
+        tell_times(&format!("claim from a line of {}", line + 1000), &times);
     }
     for store in stores {
         store.close().await;

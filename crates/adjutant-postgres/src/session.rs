@@ -1,5 +1,8 @@
 //! The writing connection: its transactions, what they have locked, and what becomes of them when it is lost.
 
+mod doubt;
+mod locks;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -9,7 +12,7 @@ use std::{
 use adjutant_core::{Error, Result, Timestamp};
 use adjutant_engine::{Counters, Failure};
 use sqlx::postgres::PgRow;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     args::Args,
@@ -28,9 +31,6 @@ const AWAY: Duration = Duration::from_secs(1);
 
 /// The least time between two attempts to reach it then.
 const ATTEMPTS: Duration = Duration::from_millis(250);
-
-/// How long to look for the outcome of a commit whose answer was lost.
-const DOUBT: Duration = Duration::from_secs(10);
 
 /// Changes with more text than this travel as binary values, with a call of their own.
 const LITERAL_BYTES: usize = 128 << 10;
@@ -188,40 +188,6 @@ impl Session {
         Err(self.fail(told))
     }
 
-    /// Asks the server, once it is back, what has become of a transaction. `None` if there is no telling.
-    async fn has_happened(&mut self, number: &str) -> Option<bool> {
-        let since = Instant::now();
-        while since.elapsed() < DOUBT {
-            if let Some(answer) = self.ask_about(number).await {
-                return answer;
-            }
-            sleep(ATTEMPTS).await;
-        }
-        None
-    }
-
-    /// `None` as long as it is worth asking again.
-    async fn ask_about(&mut self, number: &str) -> Option<Option<bool>> {
-        let mut db = match self.open().await {
-            Ok(db) => db,
-            Err(told) if told.lost => return None,
-            Err(_) => return Some(None),
-        };
-        let rows = db.text(format!("select pg_xact_status('{number}'::text::xid8)"));
-        let rows = rows.await;
-        let location = Arc::clone(&db.location);
-        self.prepared.clear();
-        self.db = Some(db);
-        let row = rows.ok()?.pop()?;
-        match record::get::<Option<&str>>(&row, 0, &location) {
-            Ok(Some("committed")) => Some(Some(true)),
-            Ok(Some("aborted")) => Some(Some(false)),
-            // The server has not noticed yet that nobody is there.
-            Ok(Some(_)) => None,
-            _ => Some(None),
-        }
-    }
-
     /// The same as `text`, and sets the clock by the server's and notes the transaction's number.
     pub(crate) async fn timed(&mut self, sql: &str) -> Result<Vec<PgRow>> {
         let asked = std::time::Instant::now();
@@ -322,72 +288,6 @@ impl Session {
         if let Some(db) = self.db.take() {
             db.close().await;
         }
-    }
-
-    /// Whether the lock of a concurrency key is held.
-    pub(crate) fn has_key(&self, key: &str) -> bool {
-        self.keys.contains(key)
-    }
-
-    /// Locks concurrency keys, always in the same order. Whoever changes how many runs with a key are running, or
-    /// lets one go that it holds back, holds its lock.
-    pub(crate) async fn lock_keys(&mut self, keys: BTreeSet<String>) -> Result<()> {
-        let keys: Vec<String> = keys.difference(&self.keys).cloned().collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let args = Args::default().with(self.key_names(&keys));
-        self.rows(&queries::LOCK_KEYS, args).await?;
-        self.keys.extend(keys);
-        Ok(())
-    }
-
-    /// Locks as many of the keys as nobody else has locked, and counts their running runs.
-    pub(crate) async fn try_keys(&mut self, keys: BTreeSet<String>) -> Result<()> {
-        let keys: Vec<String> = keys.difference(&self.keys).cloned().collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let args = Args::default().with(self.key_names(&keys));
-        let rows = self.rows(&queries::TRY_KEYS, args).await?;
-        let got = self.each(&rows, |row, location| record::get::<bool>(row, 0, location))?;
-        let got = keys.into_iter().zip(got).filter(|(_, got)| *got);
-        let got: Vec<String> = got.map(|(key, _)| key).collect();
-        self.count_running(&got).await?;
-        self.keys.extend(got);
-        Ok(())
-    }
-
-    /// How many runs with this key are running, which is so until the transaction ends.
-    pub(crate) async fn running(&mut self, key: &str) -> Result<i64> {
-        if !self.running.contains_key(key) {
-            self.lock_keys(BTreeSet::from([key.to_owned()])).await?;
-            self.count_running(&[key.to_owned()]).await?;
-        }
-        Ok(self.running.get(key).copied().unwrap_or(0))
-    }
-
-    async fn count_running(&mut self, keys: &[String]) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let args = Args::default().with(texts(keys.iter().map(String::as_str)));
-        let rows = self.rows(&queries::RUNNING, args).await?;
-        let counts = self.each(&rows, |row, location| {
-            let running = record::get::<i64>(row, 1, location)?;
-            Ok((record::string(row, 0, location)?, running))
-        })?;
-        self.running.extend(keys.iter().map(|key| (key.clone(), 0)));
-        self.running.extend(counts);
-        Ok(())
-    }
-
-    /// The names under which keys are locked: schemas do not share them.
-    fn key_names(&self, keys: &[String]) -> Vec<String> {
-        let schema = &self.config.schema;
-        keys.iter()
-            .map(|key| format!("{schema}:{}", text::stored(key)))
-            .collect()
     }
 }
 
