@@ -6,12 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adjutant_postgres::PostgresConfig;
+use adjutant_redis::RedisConfig;
+use adjutant_servers::AppendFsync;
 use adjutant_sqlite::SqliteConfig;
 use adjutant_store::{MemoryConfig, MemoryStore, Store};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::report::{self, Row};
+use crate::{
+    report::{self, Row},
+    servers::Servers,
+};
 
 /// Where Linux keeps a file system in memory.
 const RAM_DISK: &str = "/dev/shm";
@@ -25,6 +31,10 @@ pub enum Engine {
     Ram,
     /// The memory engine; it keeps this many finished runs.
     Memory(usize),
+    /// A private PostgreSQL on the disk that syncs before it answers.
+    Postgres,
+    /// A private Redis on the disk that syncs like this.
+    Redis(AppendFsync),
 }
 
 impl Engine {
@@ -33,6 +43,10 @@ impl Engine {
             Self::Disk => "sqlite disk",
             Self::Ram => "sqlite ram",
             Self::Memory(_) => "memory",
+            Self::Postgres => "postgres",
+            Self::Redis(AppendFsync::Off) => "redis no log",
+            Self::Redis(AppendFsync::EverySecond) => "redis everysec",
+            Self::Redis(AppendFsync::Always) => "redis always",
         }
     }
 }
@@ -49,6 +63,7 @@ pub struct Bench {
     ram: Option<TempDir>,
     stores: usize,
     rows: Vec<Row>,
+    servers: Servers,
 }
 
 impl Bench {
@@ -79,6 +94,7 @@ impl Bench {
             ram: named(Path::new(RAM_DISK)).ok(),
             stores: 0,
             rows: Vec::new(),
+            servers: Servers::default(),
         })
     }
 
@@ -129,40 +145,66 @@ impl Bench {
     pub fn file(&mut self, engine: Engine) -> PathBuf {
         self.stores += 1;
         let base = match engine {
-            Engine::Disk => self.disk(),
             Engine::Ram | Engine::Memory(_) => self.ram(),
+            _ => self.disk(),
         };
         base.join(format!("{}.db", self.stores))
     }
 
     /// An empty store.
     pub async fn store(&mut self, engine: Engine) -> Result<Arc<dyn Store>> {
-        self.opener(engine).open().await
+        self.opener(engine)?.open().await
+    }
+
+    /// The URL of the engine's server, which is started for the first row that needs it.
+    pub fn server(&mut self, engine: Engine) -> Result<String> {
+        self.servers.url(engine)
     }
 
     /// What opens an empty store, also on another thread.
-    pub fn opener(&mut self, engine: Engine) -> Opener {
+    pub fn opener(&mut self, engine: Engine) -> Result<Opener> {
         let path = self.file(engine);
-        Opener { engine, path }
+        let url = match engine {
+            Engine::Postgres => with_parameter(&self.server(engine)?, "schema", self.stores),
+            Engine::Redis(_) => with_parameter(&self.server(engine)?, "prefix", self.stores),
+            _ => String::new(),
+        };
+        Ok(Opener { engine, path, url })
     }
 }
 
-/// A store that is still to be opened, once.
+/// A store that is still to be opened; on a server, by several.
+#[derive(Clone)]
 pub struct Opener {
     engine: Engine,
     path: PathBuf,
+    url: String,
 }
 
 impl Opener {
     pub async fn open(self) -> Result<Arc<dyn Store>> {
-        let Engine::Memory(keep_finished) = self.engine else {
-            return open(&self.path).await;
-        };
-        Ok(Arc::new(MemoryStore::with(MemoryConfig {
-            keep_finished,
-            ..MemoryConfig::default()
-        })))
+        Ok(match self.engine {
+            Engine::Disk | Engine::Ram => open(&self.path).await?,
+            Engine::Memory(keep_finished) => Arc::new(MemoryStore::with(MemoryConfig {
+                keep_finished,
+                ..MemoryConfig::default()
+            })),
+            Engine::Postgres => {
+                let config = PostgresConfig::parse(&self.url)?;
+                Arc::new(adjutant_postgres::open(config).await?)
+            }
+            Engine::Redis(_) => {
+                let config = RedisConfig::parse(&self.url)?;
+                Arc::new(adjutant_redis::open(config).await?)
+            }
+        })
     }
+}
+
+/// The URL with a place of its own for one store.
+fn with_parameter(url: &str, name: &str, store: usize) -> String {
+    let mark = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{mark}{name}=bench{store}")
 }
 
 /// The SQLite store in this file, with its defaults: every write is synced.

@@ -7,6 +7,7 @@ use std::{
 
 use adjutant_core::{Json, RunInput, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, NewRun};
+use adjutant_servers::AppendFsync;
 use adjutant_store::Store;
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
@@ -29,7 +30,11 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     } else {
         &[1_000, 100_000, 1_000_000]
     };
-    for engine in [Engine::Ram, Engine::Memory(1000)] {
+    let servers = [Engine::Postgres, Engine::Redis(AppendFsync::EverySecond)];
+    for engine in [Engine::Ram, Engine::Memory(1000)]
+        .into_iter()
+        .chain(servers)
+    {
         let names: Vec<_> = sizes.iter().map(|size| name(engine, *size)).collect();
         if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
             continue;

@@ -76,10 +76,10 @@ async fn deliveries(
         return Ok(());
     }
     for size in sizes.iter().copied() {
-        let store = bench.opener(engine);
+        let store = bench.opener(engine)?;
         let samples = match engine {
             Engine::Memory(_) => SAMPLES,
-            Engine::Ram | Engine::Disk => SAMPLES_FILE,
+            _ => SAMPLES_FILE,
         };
         let times =
             tokio::task::spawn_blocking(move || delivery(store, follower, size, samples)).await??;

@@ -9,6 +9,7 @@ mod report;
 
 mod disk;
 mod group;
+mod servers;
 
 mod claims;
 mod events;
@@ -99,7 +100,9 @@ async fn main() -> Result<()> {
 async fn measure(bench: &mut Bench) -> Result<()> {
     bench.heading();
     disk::measure(bench).await?;
+    servers::yardsticks(bench).await?;
     runs::measure(bench).await?;
+    servers::wake_ups(bench).await?;
     claims::measure(bench).await?;
     events::measure(bench).await?;
     replay::measure(bench).await?;

@@ -8,6 +8,7 @@ use std::{
 use adjutant_core::{AgentFn, AgentRegistry, Error, Json, RunInput, RunResult, RunState};
 use adjutant_executor::{AgentRunner, RunnerConfig};
 use adjutant_queue::NewRun;
+use adjutant_servers::AppendFsync;
 use adjutant_store::Store;
 use anyhow::{Context, Result, ensure};
 use tokio_util::sync::CancellationToken;
@@ -16,12 +17,15 @@ use crate::{
     bench::{Bench, Engine, Meter, processor_time},
     disk, group,
     report::{Row, Times},
+    servers,
 };
 
 /// Runs that are under way at a time.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 /// More of them, where nothing has to be synced.
 const IN_FLIGHT_MEMORY: [usize; 5] = [1, 16, 64, 256, 1024];
+/// The same on servers, which many processes share.
+const IN_FLIGHT_SERVER: [usize; 4] = [1, 16, 64, 256];
 /// Runs in flight from which on a rate is held to its aim.
 const BUSY: usize = 64;
 /// Finished runs that memory keeps: what is kept must outlast the time until a client comes to ask for it.
@@ -78,6 +82,9 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     if bench.has_ram() {
         plans.extend(IN_FLIGHT.map(|width| Plan::new(Engine::Ram, width, 1)));
     }
+    for engine in servers::ENGINES {
+        plans.extend(IN_FLIGHT_SERVER.map(|width| Plan::new(engine, width, 1)));
+    }
     plans.extend(IN_FLIGHT_MEMORY.map(|width| Plan::new(Engine::Memory(KEPT), width, 1)));
     plans.push(Plan::new(Engine::Memory(KEPT), 64, 16));
     for plan in plans {
@@ -131,6 +138,22 @@ fn push(bench: &mut Bench, plan: &Plan, [p50, p99, processor]: &[String; 3], mea
         Engine::Memory(_) if busy => {
             rate = rate.at_least(250_000.0);
             used = used.at_most(8.0);
+        }
+        Engine::Postgres => {
+            rate = rate.over(bench.row(&servers::yardstick(plan.engine)));
+            if plan.in_flight() == BUSY {
+                rate = rate.at_least(5000.0);
+            }
+        }
+        Engine::Redis(fsync) => {
+            rate = rate.over(bench.row(&servers::yardstick(plan.engine)));
+            let is_aim = fsync == AppendFsync::EverySecond;
+            if is_aim && plan.in_flight() == BUSY {
+                rate = rate.at_least(15_000.0);
+            }
+            if is_aim && plan.in_flight() == 1 {
+                median = median.at_most(1.0);
+            }
         }
         Engine::Ram | Engine::Memory(_) => {}
     }

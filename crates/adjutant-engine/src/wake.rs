@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst},
 };
 
 use adjutant_core::{IdMap, RunId, Timestamp};
@@ -34,6 +34,8 @@ pub(crate) struct Hub {
     pub first: Notify,
     /// Tells the writer that another process has made runs ready.
     pub ready: Notify,
+    /// It has, since the writer looked last.
+    pub more_ready: AtomicBool,
     due: Notify,
     /// What need not be looked up.
     pub recent: Recent,
@@ -48,6 +50,7 @@ pub struct WakeUps(pub(crate) Arc<Hub>);
 impl WakeUps {
     /// Runs have become ready.
     pub fn ready(&self) {
+        self.0.more_ready.store(true, SeqCst);
         self.0.ready.notify_one();
     }
 

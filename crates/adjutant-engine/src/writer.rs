@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
@@ -140,6 +143,10 @@ impl<S: Storage> Writer<S> {
         let requests = u64::try_from(group.len()).unwrap_or(0);
         self.counters.requests.fetch_add(requests, Relaxed);
         let mut round = Round::default();
+        if self.hub.more_ready.swap(false, SeqCst) {
+            // Others' runs may go before those that are known here.
+            self.cache.refill();
+        }
         let heard = self.hub.recent.heard();
         let result = self.try_hard(group, &mut round).await;
         let failure = result.as_ref().err();
@@ -192,7 +199,12 @@ impl<S: Storage> Writer<S> {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let conflict = matches!(self.storage.failure(), Some(Failure::Conflict(_)));
+            let conflict = match self.storage.failure() {
+                Some(Failure::Conflict(_)) => true,
+                Some(Failure::Broken(_)) => false,
+                // What was read at different moments does not fit together; the commit would have told.
+                None => true,
+            };
             self.cache.clear();
             self.storage.roll_back().await;
             let Some((requests, parked)) = spare.as_ref().filter(|_| conflict && tries < TRIES)

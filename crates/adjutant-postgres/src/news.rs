@@ -186,6 +186,8 @@ pub(crate) struct Outbox {
     pub again: Notify,
     peers_until: Mutex<Instant>,
     pub listening: AtomicBool,
+    /// Something has happened here that is of interest to others.
+    pub wrote: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -198,6 +200,7 @@ impl Outbox {
             // Until it is known that nobody is there, somebody may be.
             peers_until: Mutex::new(Instant::now() + ANSWER),
             listening: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -205,6 +208,9 @@ impl Outbox {
     /// Takes news in, if there is anybody to tell.
     pub(crate) fn post(&self, news: News) {
         let greets = news.hello || news.here;
+        if !greets && !news.is_empty() {
+            self.wrote.store(true, SeqCst);
+        }
         if news.is_empty() || !(greets || self.has_peers()) {
             return;
         }

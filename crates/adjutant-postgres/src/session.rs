@@ -284,6 +284,23 @@ impl Session {
         self.db.as_ref().map_or("", |db| &db.location)
     }
 
+    /// Tells other nodes something outside of transactions, as far as that is possible.
+    pub(crate) async fn tell(&mut self, message: &str) {
+        let Some(db) = self.db.as_mut().filter(|db| db.is_fit()) else {
+            return;
+        };
+        let mut values = crate::args::Literals::default();
+        values.text(&self.config.channel());
+        values.text(message);
+        // They look for themselves now and then.
+        let told = db
+            .text(format!("select pg_notify({})", values.as_str()))
+            .await;
+        if let Err(told) = told {
+            tracing::debug!(error = %told.error, "other nodes were not told");
+        }
+    }
+
     pub(crate) async fn close(&mut self) {
         if let Some(db) = self.db.take() {
             db.close().await;

@@ -400,6 +400,14 @@ impl Storage for PostgresStorage {
 
     async fn close(mut self) {
         self.outbox.close();
+        if self.outbox.wrote.load(SeqCst) {
+            // A command that ends at once may not have told anybody yet, nor know who is there.
+            let news = News {
+                everything: true,
+                ..News::default()
+            };
+            self.session.tell(&news.message("")).await;
+        }
         self.session.close().await;
     }
 }

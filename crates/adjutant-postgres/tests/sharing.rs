@@ -194,3 +194,27 @@ async fn schemas_of_one_database_share_nothing() {
     let found = other.claim(claim(Duration::ZERO)).await.unwrap();
     assert!(found.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_at_once_has_told_the_others() {
+    let place = Place::new();
+    let stays = place.open().await;
+    hand_over(&stays, &stays).await;
+    let began = Instant::now();
+    for _ in 0..10 {
+        let leaves = place.open().await;
+        let waiting = tokio::spawn({
+            let stays = stays.clone();
+            async move { stays.claim(claim(LONG)).await.unwrap().pop().unwrap() }
+        });
+        let submitted = submit(&leaves).await;
+        leaves.close().await;
+        let claimed = waiting.await.unwrap();
+        assert_eq!(claimed.lease.run, submitted);
+        stays.commit(end(claimed.lease)).await.unwrap();
+    }
+    // Each look by itself comes after seconds.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    stays.close().await;
+}

@@ -61,7 +61,7 @@ impl error::Error for Advice {}
 pub(crate) fn from_redis(error: RedisError, action: &'static str, location: &str) -> Told {
     let lost = is_lost(&error);
     let (transient, advice) = advise(&error, location);
-    let may_help = lost || passes(&error);
+    let may_help = lost && transient || passes(&error);
     let error = match code(&error) {
         "OOM" => Error::StorageFull {
             location: location.to_owned(),
@@ -72,7 +72,7 @@ pub(crate) fn from_redis(error: RedisError, action: &'static str, location: &str
         }
         _ => Error::Backend {
             action,
-            transient: transient || lost,
+            transient,
             source: Box::new(Advice {
                 advice,
                 source: error,
@@ -154,6 +154,12 @@ fn advise(error: &RedisError, location: &str) -> (bool, &'static str) {
         }
         _ => {}
     }
+    if error
+        .to_string()
+        .contains("The user executing the script can't")
+    {
+        return (false, NEEDS_RIGHTS);
+    }
     match error.kind() {
         ErrorKind::Server(Server::Moved | Server::Ask) if !location.contains("-cluster://") => (
             false,
@@ -180,6 +186,10 @@ fn advise(error: &RedisError, location: &str) -> (bool, &'static str) {
             true,
             "what answers there does not speak Redis's protocol, or expects TLS: use `rediss://`",
         ),
+        ErrorKind::Io if error.is_timeout() && location.starts_with("rediss") => (
+            true,
+            "no answer in time; the server may not speak TLS here: use `redis://`, or its TLS port",
+        ),
         ErrorKind::Io if error.is_timeout() => (
             true,
             "no answer in time; is the server stopped, or the network slow?",
@@ -193,7 +203,7 @@ fn advise(error: &RedisError, location: &str) -> (bool, &'static str) {
                 "raise `maxclients`, or find who holds so many connections",
             )
         }
-        _ => (false, ""),
+        _ => (is_lost(error), ""),
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct RedisStorage {
     told: Vec<u8>,
     looked: Instant,
     pub(crate) tx: Transaction,
+    /// Runs that are kept for claims of a transaction that has to be tried again.
+    left: Vec<RunId>,
     failure: Option<Failure>,
 }
 
@@ -93,6 +95,7 @@ impl RedisStorage {
             told: Vec::new(),
             looked: Instant::now(),
             tx: Transaction::default(),
+            left: Vec::new(),
             failure: None,
         }
     }
@@ -319,6 +322,7 @@ impl Storage for RedisStorage {
             .filter(|_| !everything && self.wary == 0);
         let token = self.token();
         self.tx = Transaction::new(token, self.known.clone());
+        self.tx.taken = std::mem::take(&mut self.left);
         let found = match runs.is_empty() && !self.clock.is_good() {
             true => {
                 self.look(&Words::default()).await?;
@@ -411,6 +415,10 @@ impl Storage for RedisStorage {
         words.push(PAYLOADS);
         words.size(known.len());
         words.size(self.tx.taken.len());
+        words.push(match &self.tx.base {
+            Some(base) if self.tx.exact => &base.text[..],
+            _ => &[],
+        });
         for run in known.iter().chain(&self.tx.taken) {
             words.push(keys::id(*run));
         }
@@ -645,6 +653,7 @@ impl Storage for RedisStorage {
     }
 
     async fn roll_back(&mut self) {
+        self.left = std::mem::take(&mut self.tx.taken);
         self.tx = Transaction::default();
         self.failure = None;
     }

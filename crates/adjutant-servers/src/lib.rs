@@ -2,9 +2,11 @@
 //! gone when the value is dropped.
 
 mod postgres;
+mod proxy;
 mod redis;
 
 pub use crate::{
     postgres::{PostgresServer, PostgresSettings, SharedPostgres},
-    redis::{AppendFsync, RedisCluster, RedisServer, RedisSettings},
+    proxy::CuttingProxy,
+    redis::{AppendFsync, RedisCluster, RedisSentinel, RedisServer, RedisSettings},
 };

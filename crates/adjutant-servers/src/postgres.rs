@@ -114,6 +114,12 @@ impl PostgresServer {
         socket_url(&self.home)
     }
 
+    /// Its unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.home.join(".s.PGSQL.5432")
+    }
+
     /// Where it is on its port, without user and database.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod line;
+mod sentinel;
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use self::cluster::RedisCluster;
+pub use self::{cluster::RedisCluster, sentinel::RedisSentinel};
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,6 +64,8 @@ pub struct RedisSettings {
 pub struct RedisServer {
     home: PathBuf,
     settings: RedisSettings,
+    /// The configuration of a sentinel, if it is one.
+    sentinel: Option<String>,
     port: Option<u16>,
     child: Option<Child>,
     guard: Option<Child>,
@@ -82,6 +85,10 @@ impl RedisServer {
     /// # Errors
     /// See [`start`](Self::start).
     pub fn with(settings: RedisSettings) -> Result<Self> {
+        Self::start_as(settings, None)
+    }
+
+    fn start_as(settings: RedisSettings, sentinel: Option<String>) -> Result<Self> {
         let home = tempfile::Builder::new()
             .prefix("adjutant-redis-")
             .tempdir()?;
@@ -92,11 +99,20 @@ impl RedisServer {
             home: home.keep(),
             port: settings.tcp.then(free_port).transpose()?,
             settings,
+            sentinel,
             child: None,
             guard: Some(guard),
         };
         server.launch()?;
         Ok(server)
+    }
+
+    fn sentinel(config: &str) -> Result<Self> {
+        let settings = RedisSettings {
+            tcp: true,
+            ..RedisSettings::default()
+        };
+        Self::start_as(settings, Some(config.to_owned()))
     }
 
     /// Where it is, with its password.
@@ -199,6 +215,10 @@ impl RedisServer {
     }
 
     fn launch(&mut self) -> Result<()> {
+        if let Some(sentinel) = &self.sentinel {
+            // It writes into it what it finds out.
+            fs::write(self.home.join("sentinel.conf"), sentinel)?;
+        }
         let child = detached(&mut self.serve()).spawn();
         let child = match child {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -230,6 +250,9 @@ impl RedisServer {
 
     fn serve(&self) -> Command {
         let mut command = Command::new("redis-server");
+        if self.sentinel.is_some() {
+            command.arg(self.home.join("sentinel.conf"));
+        }
         let mut set = |name: &str, value: &str| {
             command.arg(format!("--{name}")).arg(value);
         };
@@ -245,6 +268,10 @@ impl RedisServer {
         }
         set("dir", &self.home.display().to_string());
         set("logfile", "log");
+        if self.sentinel.is_some() {
+            command.arg("--sentinel");
+            return command;
+        }
         set("save", "");
         let (log, fsync) = match self.settings.fsync {
             AppendFsync::Off => ("no", "everysec"),

@@ -180,6 +180,15 @@ impl SqliteStorage {
         Ok(())
     }
 
+    /// Nothing was read, nothing is to be written: what was answered rests on what we knew. Others may have changed
+    /// that.
+    async fn still_so(&mut self) -> Result<()> {
+        if self.db.version().await? == self.version {
+            return Ok(());
+        }
+        Err(self.db.conflict())
+    }
+
     async fn ids(&mut self, text: &Arc<str>, args: Args) -> Result<Vec<(i64, RunId)>> {
         let rows = self.rows(text, args).await?;
         let path = self.db.path();
@@ -439,8 +448,7 @@ impl Storage for SqliteStorage {
     async fn write(&mut self, changes: &Changes<'_>, commit: bool) -> Result<()> {
         if changes.is_empty() {
             return match (commit, self.opened) {
-                // Nothing was read, nothing is written.
-                (true, Opened::Later) => Ok(()),
+                (true, Opened::Later) => self.still_so().await,
                 (true, _) => self.commit().await,
                 (false, _) => self.begun().await,
             };

@@ -50,7 +50,11 @@ impl Migrate {
             let message = format!("there is no store at {}", context.project.short(file));
             return Err(Failure::usage(STORE_NOT_FOUND, message).hint("correct --from"));
         }
-        let old = context.open_at(&from).await?;
+        let old = match &self.from {
+            Some(url) => context.open_at(&absolute(context, url)).await?,
+            // With its parts, wherever they are.
+            None => context.store().await?,
+        };
         let new = context.open_at(&to).await?;
         let migration = Migration {
             from: Arc::clone(&old),

@@ -15,6 +15,7 @@ mod control;
 mod crash;
 mod errors;
 mod events;
+mod migrate;
 mod output;
 mod parked;
 mod running;

@@ -1,15 +1,18 @@
 -- KEYS[1]: what all keys begin with
 -- ARGV: limit, milliseconds to keep others from the same runs, bytes of payloads to send along,
---       number of ids to leave out, number of ids taken here before, those ids, then names of agents (none: all)
+--       number of ids to leave out, number of ids taken here before, what `seq` must be (nothing: anything),
+--       those ids, then names of agents (none: all)
 -- returns: seconds, microseconds, `seq`, when runs that others have taken come free (milliseconds, or nothing),
 --          then for each run: id, rank, record, payload
 local base, limit, patience, room = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local out, own = {}, {}
-local at = 6
+local at = 7
 for i = 1, tonumber(ARGV[4]) do out[ARGV[at]] = true; at = at + 1 end
 for i = 1, tonumber(ARGV[5]) do own[ARGV[at]] = true; at = at + 1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local seq = redis.call('GET', base .. 'seq') or ''
+if ARGV[6] ~= '' and ARGV[6] ~= seq then return {time[1], time[2], seq, ''} end
 local taken = base .. 'taken'
 local any_taken = redis.call('ZCARD', taken) > 0
 if any_taken then redis.call('ZREMRANGEBYSCORE', taken, '-inf', now) end
@@ -53,7 +56,7 @@ if #agents > 1 then
   table.sort(found, function(a, b) return a[1] < b[1] or a[1] == b[1] and a[2] < b[2] end)
 end
 
-local answer = {time[1], time[2], redis.call('GET', base .. 'seq') or '', free and string.format('%.0f', free) or ''}
+local answer = {time[1], time[2], seq, free and string.format('%.0f', free) or ''}
 local count = math.min(#found, limit)
 for first = 1, count, 500 do
   local last = math.min(first + 499, count)

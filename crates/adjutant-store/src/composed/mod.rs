@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc};
 
 use crate::Store;
 
-/// A store whose parts are in different places; see the [module](self).
+/// A store whose parts are in different places. `docs/guide/stores.md` says which guarantees that costs.
 #[derive(Clone)]
 pub struct ComposedStore {
     queue: Arc<dyn Store>,

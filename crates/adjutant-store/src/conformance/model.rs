@@ -103,6 +103,11 @@ impl World {
         self.dice.pick(runs).map_or_else(RunId::new, |run| run.id)
     }
 
+    fn is_parent(&self, run: RunId) -> bool {
+        let mut links = self.runs.iter().filter_map(|child| child.parent.as_ref());
+        links.any(|link| link.run == run)
+    }
+
     fn new_run(&mut self) -> NewRun {
         let agent = self.dice.pick(&AGENTS).unwrap();
         let data = self.dice.roll(3);
@@ -251,7 +256,8 @@ impl World {
                     runs.extend(self.dice.pick(&self.runs));
                 }
                 // A run that names a parent comes from a commit, not from here.
-                runs.retain(|run| run.parent.is_none());
+                // A parent that is forgotten and made again has no children, which engines need not know of each other.
+                runs.retain(|run| run.parent.is_none() && !self.is_parent(run.id));
                 Call::Submit(runs)
             }
             12..=29 => {

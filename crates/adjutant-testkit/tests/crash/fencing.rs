@@ -141,9 +141,8 @@ async fn refuses_all(site: &Site, stale: Lease) {
     assert_eq!(everything(site, stale.run).await, before);
 }
 
-#[tokio::test]
-async fn a_former_holder_is_refused_whatever_it_sends() {
-    let site = Site::new().await;
+/// Leaves one run behind.
+pub async fn former_holders_are_refused(site: &Site) {
     let run = site.submit("agent", &RunInput::default()).await;
     let signal = Command::Signal {
         name: "go".to_owned(),
@@ -158,10 +157,10 @@ async fn a_former_holder_is_refused_whatever_it_sends() {
     .await;
 
     // Taken back, taken over, finished.
-    refuses_all(&site, stale).await;
+    refuses_all(site, stale).await;
     let heir = claim(&site.store, Duration::from_secs(600)).await;
     assert!(heir.epoch > stale.epoch);
-    refuses_all(&site, stale).await;
+    refuses_all(site, stale).await;
     let imposter = Lease {
         worker: stale.worker,
         ..heir
@@ -170,6 +169,6 @@ async fn a_former_holder_is_refused_whatever_it_sends() {
     assert!(matches!(answer, Err(Error::LeaseLost { .. })), "{answer:?}");
     let end = Disposition::Succeeded(RunResult::default());
     site.store.settle(heir, end).await.unwrap();
-    refuses_all(&site, stale).await;
-    refuses_all(&site, heir).await;
+    refuses_all(site, stale).await;
+    refuses_all(site, heir).await;
 }

@@ -25,3 +25,8 @@ mod stopped;
 fn worker_process() {
     worker::main();
 }
+
+#[tokio::test]
+async fn a_former_holder_is_refused_whatever_it_sends() {
+    fencing::former_holders_are_refused(&site::Site::new().await).await;
+}

@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adjutant_core::{RetryPolicy, RunId, RunInput, RunState};
+use adjutant_core::{Error, Result, RetryAdvice, RetryPolicy, RunId, RunInput, RunState};
 use adjutant_queue::{Command, NewRun, RunFilter, RunLookup, RunQueue, RunView, WakeOn};
-use adjutant_sqlite::{EngineStore, SqliteConfig};
+use adjutant_sqlite::EngineStore;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
     agents::SIGNAL,
-    worker::{Orders, VARIABLE},
+    worker::{self, Orders, VARIABLE},
 };
 
 /// How long anything may take before the test gives up.
@@ -28,6 +28,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Site {
     dir: TempDir,
     pub store: EngineStore,
+    /// Where workers find the store.
+    place: String,
+    /// The store itself fails too: calls are made until they succeed, and may have happened more than once.
+    pub is_stormy: bool,
     spawned: AtomicU64,
 }
 
@@ -38,16 +42,35 @@ pub struct Worker {
 }
 
 impl Site {
+    /// On a SQLite file.
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = SqliteConfig {
-            busy_timeout: Duration::from_secs(10),
-            ..SqliteConfig::at(dir.path().join("runs.db"))
-        };
+        let place = dir.path().join("runs.db").display().to_string();
+        Self::at(dir, worker::open(&place).await.unwrap(), place)
+    }
+
+    /// On this store, which workers find at `place`.
+    pub fn at(dir: TempDir, store: EngineStore, place: String) -> Self {
         Self {
-            store: adjutant_sqlite::open(config).await.unwrap(),
             dir,
+            store,
+            place,
+            is_stormy: false,
             spawned: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes a call until it succeeds, if calls may fail here; they have to say that another try makes sense.
+    pub async fn insist<T, F: Future<Output = Result<T>>>(&self, mut call: impl FnMut() -> F) -> T {
+        let began = Instant::now();
+        loop {
+            let error = match call().await {
+                Ok(answer) => return answer,
+                Err(error) => error,
+            };
+            let hopeful = self.is_stormy && error.retry() != RetryAdvice::Never;
+            assert!(hopeful && began.elapsed() < PATIENCE, "{error:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -62,7 +85,7 @@ impl Site {
     /// What a worker that nobody kills is told.
     pub fn orders(&self, concurrency: usize) -> Orders {
         Orders {
-            db: self.file("runs.db"),
+            store: self.place.clone(),
             lines: self.lines(),
             concurrency,
             kill_before: None,
@@ -106,6 +129,13 @@ impl Site {
     }
 }
 
+fn signal() -> Command {
+    Command::Signal {
+        name: SIGNAL.to_owned(),
+        payload: json!("now").into(),
+    }
+}
+
 /// Acts on runs as their owner would: answers those that wait for a signal, puts parked ones back.
 #[derive(Default)]
 pub struct Owner {
@@ -125,7 +155,7 @@ impl Owner {
             limit: 1000,
             ..RunFilter::default()
         };
-        let unended = site.store.list(unended).await.unwrap();
+        let unended = site.insist(|| site.store.list(unended.clone())).await;
         let ids: HashSet<_> = unended.iter().map(|run| run.id).collect();
         self.open.retain(|run| ids.contains(run));
         let mut asking = Vec::new();
@@ -136,8 +166,15 @@ impl Owner {
             }
             // Children have the default number of deaths.
             if run.state == RunState::Parked {
-                site.store.control(run.id, Command::Redrive).await.unwrap();
-                self.redriven += 1;
+                let redrive = || site.store.control(run.id, Command::Redrive);
+                let redriven = site
+                    .insist(async || match redrive().await {
+                        // A call whose answer was lost has done it.
+                        Err(Error::Illegal { .. }) if site.is_stormy => Ok(None),
+                        other => other.map(Some),
+                    })
+                    .await;
+                self.redriven += u64::from(redriven.is_some());
             }
         }
         self.tell(site, asking).await;
@@ -149,14 +186,10 @@ impl Owner {
             .into_iter()
             .filter(|run| self.told.insert(*run))
             .collect();
-        let told = untold.into_iter().map(|run| {
-            let signal = Command::Signal {
-                name: SIGNAL.to_owned(),
-                payload: json!("now").into(),
-            };
-            site.store.control(run, signal)
-        });
-        futures::future::try_join_all(told).await.unwrap();
+        let told = untold
+            .into_iter()
+            .map(|run| site.insist(move || site.store.control(run, signal())));
+        futures::future::join_all(told).await;
     }
 
     pub async fn until_all_ended(&mut self, site: &Site) {

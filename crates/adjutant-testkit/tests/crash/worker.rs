@@ -2,8 +2,11 @@
 
 use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
+use adjutant_core::{Result, RetryAdvice};
 use adjutant_executor::{AgentRunner, RunnerConfig};
-use adjutant_sqlite::SqliteConfig;
+use adjutant_postgres::PostgresConfig;
+use adjutant_redis::RedisConfig;
+use adjutant_sqlite::{EngineStore, SqliteConfig};
 use adjutant_testkit::{FaultPlan, FaultStore, Moment};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -20,11 +23,27 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// What a worker is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
-    pub db: PathBuf,
+    /// A URL, or the path of a SQLite file.
+    pub store: String,
     pub lines: PathBuf,
     pub concurrency: usize,
     pub kill_before: Option<u64>,
     pub kill_after: Option<u64>,
+}
+
+/// Opens any store.
+pub async fn open(store: &str) -> Result<EngineStore> {
+    if store.starts_with("postgres") {
+        adjutant_postgres::open(PostgresConfig::parse(store)?).await
+    } else if store.starts_with("redis") {
+        adjutant_redis::open(RedisConfig::parse(store)?).await
+    } else {
+        let config = SqliteConfig {
+            busy_timeout: Duration::from_secs(10),
+            ..SqliteConfig::at(store)
+        };
+        adjutant_sqlite::open(config).await
+    }
 }
 
 pub fn main() {
@@ -52,9 +71,17 @@ async fn work(orders: Orders) {
         let _read = std::io::stdin().read(&mut [0]);
         ended.cancel();
     });
-    let sqlite = adjutant_sqlite::open(SqliteConfig::at(&orders.db))
-        .await
-        .unwrap();
+    let store = loop {
+        match open(&orders.store).await {
+            Ok(store) => break store,
+            // Its server may be away.
+            Err(error) if error.retry() != RetryAdvice::Never => {
+                eprintln!("failed to open the store: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    };
     let plan = FaultPlan {
         abort_before: orders.kill_before,
         abort_after: orders.kill_after,
@@ -68,7 +95,7 @@ async fn work(orders: Orders) {
         }),
         ..FaultPlan::default()
     };
-    let store = Arc::new(FaultStore::new(Arc::new(sqlite), plan));
+    let store = Arc::new(FaultStore::new(Arc::new(store), plan));
     let config = RunnerConfig {
         concurrency: orders.concurrency,
         lease_ttl: LEASE_TTL,
