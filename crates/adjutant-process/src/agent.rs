@@ -81,6 +81,7 @@ impl ProcessAgent {
             args,
             dir: self.dir.clone(),
             env,
+            limits: self.manifest.limits,
         })
     }
 

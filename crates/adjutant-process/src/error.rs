@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use adjutant_core::AgentError;
 
+use crate::{capabilities::Ownership, launcher::Step, limits::LimitKind};
+
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,6 +35,39 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The process could not be prepared for its program.
+    #[error("failed to {step}")]
+    Confine {
+        /// What failed.
+        step: Step,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing can hold a process to this limit here.
+    #[error(
+        "`limits.{kind}` is {limit}, but nothing here can enforce it: {ownership} own the processes; give the runtime \
+         control groups that it may write (systemd: `Delegate=yes`), or leave the limit out"
+    )]
+    NotEnforceable {
+        /// The limit.
+        kind: LimitKind,
+        /// Its value.
+        limit: String,
+        /// How trees are owned here.
+        ownership: Ownership,
+    },
+    /// The wanted kind of ownership is not to be had.
+    #[error("{ownership} cannot be used here")]
+    NoOwnership {
+        /// What was wanted.
+        ownership: Ownership,
+    },
+    /// A process tree could not be made.
+    #[error("failed to make a process tree")]
+    Tree {
+        /// Why.
+        source: io::Error,
+    },
     /// The thread that starts processes is gone.
     #[error("failed to reach the thread that starts processes")]
     Spawner {
@@ -53,7 +88,13 @@ impl Error {
     /// Whether trying again may help: not when something has to be installed or corrected first.
     #[must_use]
     pub const fn retryable(&self) -> bool {
-        !matches!(self, Self::ProgramNotFound { .. } | Self::NoFolder { .. })
+        !matches!(
+            self,
+            Self::ProgramNotFound { .. }
+                | Self::NoFolder { .. }
+                | Self::NotEnforceable { .. }
+                | Self::NoOwnership { .. }
+        )
     }
 
     /// The failure's stable kind.
@@ -62,7 +103,12 @@ impl Error {
         match self {
             Self::ProgramNotFound { .. } => "program_not_found",
             Self::NoFolder { .. } => "folder_not_found",
-            Self::Start { .. } | Self::Spawner { .. } => "process_start_failed",
+            Self::NotEnforceable { .. } => "limit_not_enforceable",
+            Self::NoOwnership { .. } => "ownership_unavailable",
+            Self::Start { .. }
+            | Self::Confine { .. }
+            | Self::Tree { .. }
+            | Self::Spawner { .. } => "process_start_failed",
             Self::Wait { .. } => "process_wait_failed",
         }
     }

@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    convert,
+    convert, ending,
+    limits::Limits,
     logs::Logs,
     manifest::Manifest,
     port::{ExitReason, Process, Spawned, StopCause},
@@ -60,11 +61,12 @@ pub(crate) async fn run(
             (stopped.map_err(crate::Error::into_agent_error)?, Err(error))
         }
     };
-    let exited = json!({ "pid": process.id(), "reason": reason });
-    if let Err(error) = ctx.emit(EventType::ProcessExited, exited).await {
-        tracing::debug!(run_id = %ctx.run_id(), %error, "a process's end was not written");
+    for event in ending::events(process.id(), reason, &manifest.limits) {
+        if let Err(error) = ctx.emit(event.event_type, event.payload).await {
+            tracing::debug!(run_id = %ctx.run_id(), %error, "a process's end was not written");
+        }
     }
-    conclude(reason, &answer?, &logs)
+    conclude(reason, &answer?, &manifest.limits, &logs)
 }
 
 fn input(ctx: &RunContext) -> Result<Vec<u8>, AgentError> {
@@ -145,13 +147,17 @@ async fn converse(
     Ok((reason, answer))
 }
 
-fn conclude(reason: ExitReason, answer: &[u8], logs: &Logs) -> Result<RunResult, AgentError> {
-    let (status, signal) = match reason {
-        ExitReason::Exited(status) => (Some(status), None),
-        ExitReason::Signal(signal) => (None, Some(signal)),
-        ExitReason::Stopped(_) => (None, None),
-    };
+fn conclude(
+    reason: ExitReason,
+    answer: &[u8],
+    limits: &Limits,
+    logs: &Logs,
+) -> Result<RunResult, AgentError> {
     let tail = logs.tail();
+    if let Some(info) = ending::over_limit(reason, limits, &tail) {
+        return Err(info.into());
+    }
+    let (status, signal) = ending::status(reason);
     match read_exit(status, answer, tail.last().map_or("", String::as_str)) {
         Ok(output) => convert::result(output, None),
         Err(failure) => {

@@ -18,16 +18,25 @@
 //! ```
 
 mod environment;
+mod limits;
 mod manifest;
 mod units;
 
-mod native;
+mod capabilities;
 mod port;
+mod procfs;
 mod program;
+mod tree;
+
+mod guardian;
+mod helper;
+mod launcher;
+mod native;
 
 mod logs;
 
 mod convert;
+mod ending;
 mod exec;
 mod wire;
 
@@ -36,10 +45,14 @@ mod error;
 
 pub use crate::{
     agent::ProcessAgent,
+    capabilities::{Capabilities, Enforcement, Ownership},
     environment::Environment,
     error::{Error, Result},
+    helper::{Helper, helper_main},
+    launcher::Step,
+    limits::{LimitKind, Limits},
     manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol},
-    native::NativeProcesses,
+    native::{NativeOptions, NativeProcesses},
     port::{ExitReason, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
     units::{ByteSize, ParseUnitError, parse_duration},
 };

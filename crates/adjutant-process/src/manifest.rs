@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::parse::ManifestError;
 use crate::{
     environment::Environment,
+    limits::Limits,
     units::{ByteSize, duration, maybe_duration},
 };
 
@@ -67,6 +68,9 @@ pub struct Manifest {
     /// Largest output. Default 1 MiB, at most 4 MiB.
     #[serde(default = "one_mebibyte")]
     pub max_output_bytes: ByteSize,
+    /// What its processes may use.
+    #[serde(default)]
+    pub limits: Limits,
     /// How many runs may be under way at once; absent means as many as the workers take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
@@ -147,6 +151,7 @@ impl Manifest {
             retry: RetryPolicy::default(),
             max_input_bytes: one_mebibyte(),
             max_output_bytes: one_mebibyte(),
+            limits: Limits::default(),
             concurrency: None,
         }
     }
@@ -230,6 +235,7 @@ impl Manifest {
         let sizes = "must be between 1B and 4MiB";
         need(size(self.max_input_bytes), "max_input_bytes", sizes);
         need(size(self.max_output_bytes), "max_output_bytes", sizes);
+        self.limits.check(need);
     }
 }
 

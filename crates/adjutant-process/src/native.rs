@@ -1,80 +1,134 @@
-//! Processes of this machine, each with a process group of its own.
+//! Processes of this machine, each owned with its whole tree.
 
-use std::{
-    io,
-    os::unix::process::ExitStatusExt,
-    process::{ExitStatus, Stdio},
-    sync::Arc,
-};
+mod direct;
+mod instance;
+mod spawner;
+mod streams;
+mod warden;
+
+use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    process::{Child, Command},
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use rustix::process::Signal;
+use tokio::{process::Child, runtime::Handle, sync::oneshot};
 
+pub(crate) use self::direct::die_with_this_program;
+use self::{
+    instance::Instance,
+    spawner::{Job, Spawner, Started},
+    streams::Watched,
+    warden::Warden,
+};
 use crate::{
+    capabilities::{Capabilities, Enforcement, Ownership},
     error::{Error, Result},
+    helper::Helper,
+    launcher::Control,
+    limits::{LimitKind, Limits},
     port::{ExitReason, Process, ProcessManager, ProcessSpec, Spawned},
+    tree::Ground,
 };
 
-/// Starts that may be waiting for the thread at once; more wait in their callers.
-const MAX_WAITING_STARTS: usize = 16;
+/// Time between two tries to empty a tree whose first process has ended: from, doubled each time, to.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts plain processes. Cheap to clone.
+/// How often is tried before the tree is left to the background.
+const TRIES: u32 = 100;
+
+/// Starts processes of this machine. Cheap to clone.
 ///
-/// - Each process leads a process group; signals go to the group, so that what an agent starts ends with it. A
-///   descendant that makes a group of its own (`setsid`) escapes this.
-/// - On Linux the kernel kills the process when this program dies, however it dies. It does so when the *thread* that
-///   started the process ends, so one thread starts them all and lives as long as any of them.
+/// - A process tree is owned by a control group where there is one to be had, see [`Capabilities`]. Whatever a process
+///   starts belongs to its tree and ends with it, also after double forks and `setsid`.
+/// - With a [`Helper`], processes are started through it, and it ends all trees when this program dies, however it dies.
+///   Without one the kernel kills the first process of each tree then, and the next start sweeps up the rest.
 #[derive(Debug, Clone)]
 pub struct NativeProcesses {
+    ground: Arc<Ground>,
+    helper: bool,
     spawner: Arc<Spawner>,
 }
 
-/// The way to the thread that starts processes; the thread ends when this is dropped.
-#[derive(Debug)]
-struct Spawner {
-    jobs: mpsc::Sender<Job>,
+/// How processes are started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NativeOptions {
+    /// The helper. Default: [`Helper::this_program`].
+    pub helper: Option<Helper>,
+    /// How trees are owned. Default: the best that works here.
+    pub ownership: Option<Ownership>,
 }
 
-struct Job {
-    spec: ProcessSpec,
-    runtime: Handle,
-    reply: oneshot::Sender<Result<(Group, Child)>>,
+impl Default for NativeOptions {
+    fn default() -> Self {
+        Self {
+            helper: Helper::this_program(),
+            ownership: None,
+        }
+    }
 }
 
 impl NativeProcesses {
-    /// Starts the thread that starts processes.
+    /// Looks what this machine has to own processes with, and starts the threads that start and watch them.
     ///
     /// # Errors
     /// When the operating system has no thread to give.
     pub fn new() -> Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(MAX_WAITING_STARTS);
-        std::thread::Builder::new()
-            .name("adjutant-spawn".to_owned())
-            .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
-                    let _runtime = job.runtime.enter();
-                    // If nobody waits any more, the refused value is dropped and its group killed.
-                    let _ = job.reply.send(start(&job.spec));
-                }
-            })
-            .map_err(|source| Error::Spawner { source })?;
+        Self::with(NativeOptions::default())
+    }
+
+    /// The same with other options.
+    ///
+    /// # Errors
+    /// Also when the wanted kind of ownership is not to be had.
+    pub fn with(options: NativeOptions) -> Result<Self> {
+        let NativeOptions { helper, ownership } = options;
+        let ground = match (Ground::find(ownership), ownership) {
+            (Some(ground), _) => Arc::new(ground),
+            (None, wanted) => {
+                let ownership = wanted.unwrap_or(Ownership::Processes);
+                return Err(Error::NoOwnership { ownership });
+            }
+        };
         Ok(Self {
-            spawner: Arc::new(Spawner { jobs }),
+            helper: helper.is_some(),
+            spawner: Arc::new(Spawner::start(Arc::clone(&ground), helper)?),
+            ground,
         })
+    }
+
+    /// How processes are owned and limited here.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let enforced = |kind| (kind, self.ground.enforcement(kind));
+        Capabilities {
+            ownership: self.ground.ownership(),
+            helper: self.helper,
+            limits: LimitKind::ALL.into_iter().map(enforced).collect(),
+        }
+    }
+
+    /// A limit that would not hold is refused rather than forgotten.
+    fn check(&self, limits: &Limits) -> Result<()> {
+        let held = |kind| self.ground.enforcement(kind) != Enforcement::None;
+        let loose = LimitKind::ALL
+            .into_iter()
+            .find(|kind| limits.has(*kind) && !held(*kind));
+        match loose {
+            None => Ok(()),
+            Some(kind) => Err(Error::NotEnforceable {
+                kind,
+                limit: limits.shown(kind),
+                ownership: self.ground.ownership(),
+            }),
+        }
     }
 }
 
 #[async_trait]
 impl ProcessManager for NativeProcesses {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Spawned> {
-        let gone = |_| Error::Spawner {
-            source: io::ErrorKind::BrokenPipe.into(),
-        };
+        self.check(&spec.limits)?;
         let program = spec.program.clone();
         let (reply, started) = oneshot::channel();
         let job = Job {
@@ -82,146 +136,137 @@ impl ProcessManager for NativeProcesses {
             runtime: Handle::current(),
             reply,
         };
-        self.spawner.jobs.send(job).await.map_err(|_| gone(()))?;
-        let (group, mut child) = started.await.map_err(|_| gone(()))??;
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(Error::Start {
-                program,
-                source: io::ErrorKind::BrokenPipe.into(),
-            });
+        let gone = || Error::Spawner {
+            source: io::ErrorKind::BrokenPipe.into(),
         };
+        self.spawner.take(job).await.map_err(|_| gone())?;
+        let Started {
+            owned,
+            mut child,
+            stdin,
+            launch,
+        } = started.await.map_err(|_| gone())??;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            let source = io::ErrorKind::BrokenPipe.into();
+            return Err(Error::Start { program, source });
+        };
+        let mut agent = child.id().unwrap_or_default();
+        let mut keeper = None;
+        if let Some((mut control, order)) = launch
+            && let Some(pid) = control.started(&order).await?
+        {
+            agent = pid.cast_unsigned();
+            keeper = Some(control);
+        }
+        let instance = Arc::clone(&owned.instance);
+        owned.warden.watch(&instance);
         Ok(Spawned {
             process: Box::new(NativeProcess {
-                group,
+                owned,
                 child,
+                agent,
+                keeper,
                 ended: None,
                 _spawner: Arc::clone(&self.spawner),
             }),
-            stdin: Box::new(stdin),
-            stdout: Box::new(stdout),
-            stderr: Box::new(stderr),
+            stdin: Box::new(Watched::new(stdin, Arc::clone(&instance))),
+            stdout: Box::new(Watched::new(stdout, Arc::clone(&instance))),
+            stderr: Box::new(Watched::new(stderr, instance)),
         })
     }
 }
 
-fn start(spec: &ProcessSpec) -> Result<(Group, Child)> {
-    let failed = |source| Error::Start {
-        program: spec.program.clone(),
-        source,
-    };
-    let mut command = Command::new(&spec.program);
-    command
-        .args(&spec.args)
-        .current_dir(&spec.dir)
-        .env_clear()
-        .envs(spec.env.iter())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    die_with_this_program(&mut command);
-    let child = command.spawn().map_err(failed)?;
-    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    let pid = pid.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-    Ok((Group { leader: Some(pid) }, child))
+/// A tree that is killed and removed when dropped.
+struct Owned {
+    instance: Arc<Instance>,
+    warden: Warden,
+    /// Whether nothing is left of it.
+    gone: bool,
 }
 
-/// Lets the kernel kill the child when the thread that starts it ends.
-#[cfg(target_os = "linux")]
-#[expect(
-    unsafe_code,
-    reason = "the kernel offers this to the child itself only, and std has no safe name for it"
-)]
-fn die_with_this_program(command: &mut Command) {
-    use rustix::process::{getppid, set_parent_process_death_signal};
-
-    let parent = Pid::from_raw(std::process::id().cast_signed());
-    // SAFETY: the hook runs in the child between fork and exec, where only async-signal-safe calls are allowed and
-    // nothing may allocate or lock. It makes two system calls, prctl and getppid, and builds errors from numbers.
-    unsafe {
-        command.pre_exec(move || {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the call above took effect; then nobody would ever send the signal.
-            if getppid() == parent {
-                Ok(())
-            } else {
-                Err(io::Error::from(rustix::io::Errno::SRCH))
-            }
-        });
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_this_program(_command: &mut Command) {}
-
-/// A process group that is killed when dropped.
-#[derive(Debug)]
-struct Group {
-    /// Empty once the group is gone, so that a later group with the same number is never signalled.
-    leader: Option<Pid>,
-}
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        let Some(leader) = self.leader else { return };
-        // The only likely error is that the group has no members left, which is what we want.
-        if let Err(error) = kill_process_group(leader, signal) {
-            tracing::trace!(pid = leader.as_raw_nonzero().get(), %error, "a process group could not be signalled");
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.instance.tree.kill();
+            self.warden.end(Arc::clone(&self.instance));
         }
     }
-
-    /// Kills what is left when the leader has ended by itself.
-    fn sweep(&mut self) {
-        self.signal(Signal::KILL);
-        self.leader = None;
-    }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
+impl Owned {
+    /// Ends and removes what is left when the first process has ended.
+    async fn sweep(&mut self) {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..TRIES {
+            if self.instance.tree.remove() {
+                self.gone = true;
+                return;
+            }
+            self.instance.tree.kill();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 }
 
 struct NativeProcess {
-    // Dropped before `child`: tokio reaps the leader in the background afterwards, and until then its number is ours.
-    group: Group,
+    // Dropped before `child`: tokio reaps it in the background afterwards, and until then its number is ours.
+    owned: Owned,
     child: Child,
-    ended: Option<(u32, ExitStatus)>,
+    /// The number of the agent's own process.
+    agent: u32,
+    /// The way to the keeper if `child` is one. Its end is the keeper's sign to end the tree.
+    keeper: Option<Control>,
+    ended: Option<ExitReason>,
     _spawner: Arc<Spawner>,
+}
+
+impl NativeProcess {
+    async fn end(&mut self) -> Result<ExitReason> {
+        use std::os::unix::process::ExitStatusExt;
+
+        let pid = self.agent;
+        let waited = self.child.wait().await;
+        let status = waited.map_err(|source| Error::Wait { pid, source })?;
+        let told = match &mut self.keeper {
+            Some(keeper) => keeper.ended().await,
+            None => None,
+        };
+        let (code, signal) = told.unwrap_or((status.code(), status.signal()));
+        let reason = self.owned.instance.reason(code, signal);
+        // A keeper that tells the agent's end has seen to everything else.
+        self.owned.gone = told.is_some();
+        if !self.owned.gone {
+            self.owned.sweep().await;
+        }
+        Ok(reason)
+    }
 }
 
 #[async_trait]
 impl Process for NativeProcess {
     fn id(&self) -> u32 {
-        self.ended
-            .map(|(pid, _)| pid)
-            .or_else(|| self.child.id())
-            .unwrap_or_default()
+        self.agent
     }
 
     async fn wait(&mut self) -> Result<ExitReason> {
-        let pid = self.id();
-        if self.ended.is_none() {
-            let waited = self.child.wait().await;
-            let status = waited.map_err(|source| Error::Wait { pid, source })?;
-            self.group.sweep();
-            self.ended = Some((pid, status));
+        if let Some(reason) = self.ended {
+            return Ok(reason);
         }
-        let status = self.ended.map(|(_, status)| status).unwrap_or_default();
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => ExitReason::Exited(code),
-            (None, signal) => ExitReason::Signal(signal.unwrap_or_default()),
-        })
+        let reason = self.end().await?;
+        self.ended = Some(reason);
+        Ok(reason)
     }
 
     fn terminate(&mut self) {
-        self.group.signal(Signal::TERM);
+        // What has been stopped hears nothing until it goes on.
+        self.owned
+            .instance
+            .tree
+            .signal(&[Signal::TERM, Signal::CONT]);
     }
 
     fn kill(&mut self) {
-        self.group.signal(Signal::KILL);
+        self.owned.instance.tree.kill();
     }
 }

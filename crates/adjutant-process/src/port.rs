@@ -6,10 +6,14 @@ use async_trait::async_trait;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{environment::Environment, error::Result};
+use crate::{
+    environment::Environment,
+    error::Result,
+    limits::{LimitKind, Limits},
+};
 
 /// What to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProcessSpec {
     /// The program's file.
     pub program: PathBuf,
@@ -19,6 +23,8 @@ pub struct ProcessSpec {
     pub dir: PathBuf,
     /// Its whole environment; nothing else is inherited.
     pub env: Environment,
+    /// What it may use, with all its descendants.
+    pub limits: Limits,
 }
 
 /// Starts processes and owns all that comes of them. Contract:
@@ -62,13 +68,18 @@ pub trait Process: Send {
     /// Ends the process: TERM, `grace` to comply, KILL. Close its stdin before.
     async fn stop(&mut self, cause: StopCause, grace: Duration) -> Result<ExitReason> {
         self.terminate();
-        if let Ok(reason) = tokio::time::timeout(grace, self.wait()).await {
-            reason?;
-            return Ok(ExitReason::Stopped(cause));
-        }
-        self.kill();
-        self.wait().await?;
-        Ok(ExitReason::Stopped(cause))
+        let reason = match tokio::time::timeout(grace, self.wait()).await {
+            Ok(reason) => reason?,
+            Err(_) => {
+                self.kill();
+                self.wait().await?
+            }
+        };
+        Ok(match reason {
+            // That came first.
+            ExitReason::Oom | ExitReason::Limit(_) => reason,
+            _ => ExitReason::Stopped(cause),
+        })
     }
 }
 
@@ -81,6 +92,10 @@ pub enum ExitReason {
     Exited(i32),
     /// By a signal from elsewhere.
     Signal(i32),
+    /// It, or one of its descendants, used up the memory it may use.
+    Oom,
+    /// It, or one of its descendants, went over another limit.
+    Limit(LimitKind),
     /// By us.
     Stopped(StopCause),
 }
@@ -105,6 +120,8 @@ impl fmt::Display for ExitReason {
         match self {
             Self::Exited(code) => write!(f, "exited with status {code}"),
             Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Oom => f.write_str("was ended because its memory was used up"),
+            Self::Limit(kind) => write!(f, "was ended by its limit `{kind}`"),
             Self::Stopped(_) => f.write_str("was stopped"),
         }
     }

@@ -40,6 +40,9 @@ const SIZE_UNITS: &[(&str, f64)] = &[
     ("GiB", 1_073_741_824.0),
 ];
 
+/// More is a slip of the pen: 16 TiB.
+const MAX_SIZE: f64 = 17_592_186_044_416.0;
+
 /// Reads `300s`, `5m`, `1h30m`, `500ms`, or a plain number of seconds.
 ///
 /// # Errors
@@ -72,7 +75,7 @@ impl FromStr for ByteSize {
         let bytes = amount(text.trim(), SIZE_UNITS)
             .filter(|(.., rest)| rest.is_empty())
             .map(|(number, factor, _)| number * factor)
-            .filter(|bytes| *bytes <= u32::MAX.into());
+            .filter(|bytes| *bytes <= MAX_SIZE);
         match bytes {
             Some(bytes) => Ok(Self(bytes as usize)),
             None => Err(ParseUnitError {
@@ -243,6 +246,7 @@ mod tests {
             ("500kB", 500_000),
             ("7", 7),
             ("7 B", 7),
+            ("64GiB", 64 << 30),
         ];
         for (text, bytes) in cases {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");

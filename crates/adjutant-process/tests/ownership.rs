@@ -11,8 +11,8 @@ mod support;
 use std::time::Duration;
 
 use adjutant_process::{
-    Environment, ExitReason, NativeProcesses, ProcessManager, ProcessSpec, Protocol, Spawned,
-    StopCause,
+    Environment, ExitReason, Limits, NativeProcesses, ProcessManager, ProcessSpec, Protocol,
+    Spawned, StopCause,
 };
 use support::{Case, eventually, is_alive};
 
@@ -35,6 +35,7 @@ async fn spawn(case: &Case, script: &str) -> Spawned {
         args: vec!["-c".to_owned(), script.to_owned()],
         dir: case.dir.path().to_owned(),
         env: Environment::inherited(std::env::vars()),
+        limits: Limits::default(),
     };
     NativeProcesses::new().unwrap().spawn(spec).await.unwrap()
 }
@@ -132,6 +133,7 @@ fn start_one_and_wait() {
         args: vec!["-c".to_owned(), "echo $$ > self; exec sleep 600".to_owned()],
         dir: dir.into(),
         env: Environment::inherited(std::env::vars()),
+        limits: Limits::default(),
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let _spawned = NativeProcesses::new().unwrap().spawn(spec).await.unwrap();

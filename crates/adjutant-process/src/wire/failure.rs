@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::session::MISSED_HEARTBEATS;
 use crate::{
+    ending,
     logs::Logs,
     manifest::Manifest,
     port::{ExitReason, StopCause},
@@ -72,7 +73,18 @@ impl Failure {
     }
 
     /// The process has ended, or said its last word, before it answered.
-    pub(super) fn process_exited(exit: Option<ExitReason>, logs: &Logs) -> Self {
+    pub(super) fn process_exited(
+        exit: Option<ExitReason>,
+        manifest: &Manifest,
+        logs: &Logs,
+    ) -> Self {
+        let tail = logs.tail();
+        let cause = StopCause::Misbehaved;
+        let over = exit.and_then(|reason| ending::over_limit(reason, &manifest.limits, &tail));
+        if let Some(info) = over {
+            let error = info.into();
+            return Self { error, cause };
+        }
         let what = match exit {
             Some(ExitReason::Exited(EXIT_TRY_LATER)) => {
                 "asks to try again later (status 75)".to_owned()
@@ -80,22 +92,15 @@ impl Failure {
             Some(reason) => format!("{reason} before it answered"),
             None => "closed its stdout before it answered".to_owned(),
         };
-        let (code, signal) = match exit {
-            Some(ExitReason::Exited(code)) => (Some(code), None),
-            Some(ExitReason::Signal(signal)) => (None, Some(signal)),
-            _ => (None, None),
-        };
-        let tail = logs.tail();
+        let (code, signal) = exit.map_or((None, None), ending::status);
         let last = tail
             .last()
             .map_or(String::new(), |line| format!(": {line}"));
         let message = format!("the agent's process {what}{last}");
         let details = json!({ "exit_code": code, "signal": signal, "stderr": tail });
         let info = ErrorInfo::retriable("process_exited", message).with_details(details);
-        Self {
-            error: info.into(),
-            cause: StopCause::Misbehaved,
-        }
+        let error = info.into();
+        Self { error, cause }
     }
 }
 

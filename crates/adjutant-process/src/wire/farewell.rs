@@ -2,13 +2,14 @@
 
 use std::{pin::pin, time::Duration};
 
-use adjutant_core::{EventType, NewEvent, RunContext};
-use serde_json::json;
+use adjutant_core::RunContext;
 use tokio::time::timeout;
 
 use super::{link::Link, session::DRAIN};
 use crate::{
+    ending,
     logs::Logs,
+    manifest::Manifest,
     port::{ExitReason, Process, StopCause},
 };
 
@@ -22,8 +23,9 @@ pub(super) async fn part(
     mut link: Link,
     mut logs: Logs,
     cause: StopCause,
-    grace: Duration,
+    manifest: &Manifest,
 ) {
+    let (grace, limits) = (manifest.stop_grace, &manifest.limits);
     let pid = process.id();
     link.hang_up();
     let mut last_words = Vec::new();
@@ -46,8 +48,7 @@ pub(super) async fn part(
     };
     match reason {
         Ok(reason) => {
-            let payload = json!({ "pid": pid, "reason": reason });
-            last_words.push(NewEvent::new(EventType::ProcessExited, payload));
+            last_words.extend(ending::events(pid, reason, limits));
         }
         Err(error) => {
             tracing::warn!(run_id = %ctx.run_id(), pid, %error, "a process's end was not seen");

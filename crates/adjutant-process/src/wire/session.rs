@@ -110,8 +110,7 @@ impl<'a> Session<'a> {
             logs,
             ..
         } = self;
-        let grace = self.manifest.stop_grace;
-        farewell::part(ctx, process, link, logs, cause, grace).await;
+        farewell::part(ctx, process, link, logs, cause, self.manifest).await;
         ending.map_err(|failure| failure.error)
     }
 
@@ -129,7 +128,11 @@ impl<'a> Session<'a> {
                 return ending;
             }
             if self.exit.is_some() && self.link.ended() && self.logs.ended() && !self.settled() {
-                self.settle(Err(Failure::process_exited(self.exit, &self.logs)));
+                self.settle(Err(Failure::process_exited(
+                    self.exit,
+                    self.manifest,
+                    &self.logs,
+                )));
                 continue;
             }
             let turn = self.turn().await;
@@ -399,7 +402,7 @@ impl<'a> Session<'a> {
             Alarm::Start => Failure::slow_start(self.manifest, &self.logs),
             Alarm::Silence => Failure::silence(self.manifest, &self.logs),
             Alarm::CancelGrace => Failure::cancelled(&self.logs),
-            Alarm::Drained => Failure::process_exited(self.exit, &self.logs),
+            Alarm::Drained => Failure::process_exited(self.exit, self.manifest, &self.logs),
         }
     }
 }

@@ -13,7 +13,9 @@ use adjutant_core::{
     Error, ErrorInfo, HostStep, Json, NewEvent, Result, RunContext, RunHost, RunId, RunInput,
     RunResult, RunState, StepBody, Timestamp,
 };
-use adjutant_process::{Environment, Manifest, NativeProcesses, ProcessAgent};
+use adjutant_process::{
+    Environment, Helper, Manifest, NativeOptions, NativeProcesses, Ownership, ProcessAgent,
+};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -164,6 +166,17 @@ impl RunHost for Host {
     }
 }
 
+/// Processes of this machine, owned in one way or the best, with or without the helper.
+pub fn native(
+    ownership: Option<Ownership>,
+    helper: bool,
+) -> adjutant_process::Result<NativeProcesses> {
+    let mut options = NativeOptions::default();
+    options.ownership = ownership;
+    options.helper = helper.then(|| Helper::new(env!("CARGO_BIN_EXE_adjutant-helper")));
+    NativeProcesses::with(options)
+}
+
 /// An agent in a folder of its own, and one run of it.
 pub struct Case {
     pub dir: TempDir,
@@ -171,6 +184,7 @@ pub struct Case {
     pub memory: Arc<Mutex<Memory>>,
     pub cancel: watch::Sender<bool>,
     pub input: RunInput,
+    pub processes: NativeProcesses,
     run: RunId,
 }
 
@@ -185,6 +199,7 @@ impl Case {
             memory: Arc::default(),
             cancel: watch::Sender::new(false),
             input: RunInput::data(json!({ "n": 3 })),
+            processes: native(None, true).unwrap(),
             run: RunId::new(),
         }
     }
@@ -244,7 +259,7 @@ def end(data): send(id=2, result=dict(stopReason="end_turn", output=dict(data=da
 
     pub async fn attempt(&self, attempt: u32) -> Result<RunResult, ErrorInfo> {
         let environment = Environment::inherited(std::env::vars());
-        let processes = Arc::new(NativeProcesses::new().unwrap());
+        let processes = Arc::new(self.processes.clone());
         let agent = ProcessAgent::new(
             self.manifest.clone(),
             self.dir.path(),

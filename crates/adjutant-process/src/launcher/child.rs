@@ -1,0 +1,97 @@
+//! The helper's side: from an order to the agent.
+
+use std::{
+    fs,
+    io::{self, stdin},
+    os::unix::{net::UnixStream, process::CommandExt},
+    process::{Command, ExitCode},
+};
+
+use rustix::{
+    io::fcntl_dupfd_cloexec,
+    process::{Pid, Signal, getppid, set_parent_process_death_signal},
+    stdio::dup2_stdin,
+    thread::set_no_new_privs,
+};
+
+use super::{
+    keeper,
+    order::{Order, Report, Step, receive, report},
+};
+use crate::limits::Rlimits;
+
+/// The hidden argument.
+pub(crate) const LAUNCH: &str = "__launch";
+
+/// When memory runs out on the machine, agents go before the runtime; 0 to 1000.
+const OOM_SCORE: &str = "300";
+
+/// A step that failed.
+pub(super) type Failure = (Step, io::Error);
+
+/// Becomes the agent that an order on stdin asks for, or looks after it.
+pub(crate) fn launch() -> ExitCode {
+    let Ok(socket) = fcntl_dupfd_cloexec(stdin(), 3) else {
+        return ExitCode::FAILURE;
+    };
+    let socket = UnixStream::from(socket);
+    let failed = match carry_out(&socket) {
+        Ok(code) => return code,
+        Err(failed) => failed,
+    };
+    let (step, error) = failed;
+    let errno = error
+        .raw_os_error()
+        .unwrap_or(rustix::io::Errno::IO.raw_os_error());
+    report(&socket, Report::Failed { step, errno });
+    ExitCode::FAILURE
+}
+
+fn carry_out(socket: &UnixStream) -> Result<ExitCode, Failure> {
+    let (order, stdin) = receive(socket).map_err(|error| (Step::Order, error))?;
+    dup2_stdin(&stdin).map_err(|error| (Step::Order, error.into()))?;
+    drop(stdin);
+    if !order.keep {
+        tie(&order).map_err(|error| (Step::Tie, error))?;
+    }
+    confine(&order)?;
+    if order.keep {
+        return keeper::keep(&order, socket);
+    }
+    report(socket, Report::Ready);
+    // Comes back only when it fails.
+    Err((Step::Exec, command(&order).exec()))
+}
+
+/// Lets the kernel kill this process when the runtime dies.
+fn tie(order: &Order) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The runtime may have died before the call above took effect; then nobody would ever send the signal.
+    if getppid() == Pid::from_raw(order.runtime) {
+        Ok(())
+    } else {
+        Err(rustix::io::Errno::SRCH.into())
+    }
+}
+
+/// Takes from this process what the agent is not to have.
+fn confine(order: &Order) -> Result<(), Failure> {
+    for entrance in &order.entrances {
+        fs::write(entrance, "0").map_err(|error| (Step::Cgroup, error))?;
+    }
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let rlimits = Rlimits::of(&order.limits);
+    rlimits.apply().map_err(|error| (Step::Rlimits, error))?;
+    set_no_new_privs(true).map_err(|error| (Step::NoNewPrivs, error.into()))
+}
+
+/// The agent's command, with the standard streams of this process.
+pub(super) fn command(order: &Order) -> Command {
+    let mut command = Command::new(&order.program);
+    command
+        .args(&order.args)
+        .current_dir(&order.dir)
+        .env_clear()
+        .envs(order.env.iter());
+    command
+}
