@@ -45,6 +45,10 @@ use crate::{args::Cli, context::Context, exit::Exit, failure::Failure};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Agents are started, and seen to after a crash, by this program executed again; that comes before all else.
+    if let Some(status) = adjutant::process::helper_main() {
+        return status;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return args::refused(&error).into(),

@@ -4,7 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::LimitKind;
+use crate::{
+    error::{Error, Result},
+    limits::LimitKind,
+    native::NativeOptions,
+    tree::Ground,
+};
 
 /// How a process tree is owned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,6 +55,26 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What [`NativeProcesses`](crate::NativeProcesses) with these options could do here. Only looks: nothing is started.
+    ///
+    /// # Errors
+    /// When the wanted kind of ownership is not to be had.
+    pub fn look(options: &NativeOptions) -> Result<Self> {
+        let ground = Ground::find(options.ownership).ok_or(Error::NoOwnership {
+            ownership: options.ownership.unwrap_or(Ownership::Processes),
+        })?;
+        Ok(Self::of(&ground, options.helper.is_some()))
+    }
+
+    pub(crate) fn of(ground: &Ground, helper: bool) -> Self {
+        let enforced = |kind| (kind, ground.enforcement(kind));
+        Self {
+            ownership: ground.ownership(),
+            helper,
+            limits: LimitKind::ALL.into_iter().map(enforced).collect(),
+        }
+    }
+
     /// What enforces a limit.
     #[must_use]
     pub fn enforcement(&self, kind: LimitKind) -> Enforcement {

@@ -48,7 +48,9 @@ pub(crate) fn over_limit(
         LimitKind::Output | LimitKind::FileSize => ErrorInfo::permanent(code, why),
         _ => ErrorInfo::retriable(code, why),
     };
-    Some(info.with_details(json!({ "limit": kind, "value": limit, "stderr": stderr })))
+    Some(info.with_details(json!({
+        "reason": reason, "limit": kind, "value": limit, "stderr": stderr,
+    })))
 }
 
 /// The events that tell of the end.

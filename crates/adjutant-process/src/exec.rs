@@ -162,7 +162,9 @@ fn conclude(
         Ok(output) => convert::result(output, None),
         Err(failure) => {
             let info: ErrorInfo = convert::agent_error(failure).into_info();
-            let details = json!({ "exit_code": status, "signal": signal, "stderr": tail });
+            let details = json!({
+                "reason": reason, "exit_code": status, "signal": signal, "stderr": tail,
+            });
             Err(info.with_details(details).into())
         }
     }

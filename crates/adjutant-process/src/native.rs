@@ -100,12 +100,7 @@ impl NativeProcesses {
     /// How processes are owned and limited here.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        let enforced = |kind| (kind, self.ground.enforcement(kind));
-        Capabilities {
-            ownership: self.ground.ownership(),
-            helper: self.helper,
-            limits: LimitKind::ALL.into_iter().map(enforced).collect(),
-        }
+        Capabilities::of(&self.ground, self.helper)
     }
 
     /// A limit that would not hold is refused rather than forgotten.

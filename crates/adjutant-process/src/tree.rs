@@ -53,7 +53,7 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
     /// What the tree uses now; what has ended may be missing from the times.
     fn usage(&self) -> Usage;
 
-    /// The limit for which the kernel has killed a process of this tree, if it has.
+    /// The limit for which the kernel has killed a process of this tree, or refused it another one, if it has.
     fn struck(&self) -> Option<LimitKind> {
         None
     }

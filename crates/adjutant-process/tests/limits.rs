@@ -148,8 +148,9 @@ async fn a_tree_has_no_more_processes_than_it_may() {
             pids: NonZeroU64::new(12),
             ..Limits::default()
         };
-        let (_, out) = end(&way, FORKS, limits).await;
+        let (reason, out) = end(&way, FORKS, limits).await;
         assert_eq!(out, "11\n", "{way:?}");
+        assert_eq!(reason, ExitReason::Limit(LimitKind::Pids), "{way:?}");
         held += 1;
     }
     assert!(held > 0, "no control group for processes can be used here");

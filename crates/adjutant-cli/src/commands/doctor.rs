@@ -1,5 +1,6 @@
 //! `agent doctor`: whether everything that agents need is there and in order.
 
+mod processes;
 mod store;
 
 use std::{
@@ -44,6 +45,9 @@ struct Finding {
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
+    /// The same for programs to read, where there is more to it than a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<serde_json::Value>,
 }
 
 impl Finding {
@@ -53,12 +57,20 @@ impl Finding {
             verdict,
             found: found.into(),
             advice: None,
+            details: None,
         }
     }
 
     fn advice(self, advice: impl Into<String>) -> Self {
         Self {
             advice: Some(advice.into()),
+            ..self
+        }
+    }
+
+    fn details(self, details: serde_json::Value) -> Self {
+        Self {
+            details: Some(details),
             ..self
         }
     }
@@ -70,6 +82,7 @@ pub async fn run(context: &Context) -> Result<Exit> {
     findings.extend(secret(context));
     findings.extend(workers(context));
     findings.extend(space(context));
+    findings.extend(processes::look());
     findings.extend(programs());
     findings.extend(system());
     for finding in &mut findings {

@@ -18,6 +18,7 @@ mod events;
 mod migrate;
 mod output;
 mod parked;
+mod processes;
 mod running;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;

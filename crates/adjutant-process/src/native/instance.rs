@@ -87,7 +87,7 @@ impl Instance {
             } else {
                 Usage::default()
             },
-            struck: self.watch.looks_for_strikes() && self.tree.struck().is_some(),
+            struck: self.watch.looks_for_strikes() && self.tree.struck() == Some(LimitKind::Memory),
         };
         if let Some(kind) = self.watch.verdict(&seen) {
             self.end_for(kind);

@@ -1,10 +1,14 @@
 //! What both versions of control groups have in common: folders with small files.
 
-use std::{fs, io, os::fd::OwnedFd, path::Path};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::procfs::Stat;
+use crate::{limits::LimitKind, procfs::Stat};
 
 /// Writes one value.
 pub(super) fn write(group: &Path, file: &str, value: &str) -> io::Result<()> {
@@ -33,12 +37,22 @@ pub(super) fn number(group: &Path, file: &str) -> Option<u64> {
 }
 
 /// Reads one number of a table, such as `oom_kill` in `memory.events`.
-pub(super) fn entry(group: &Path, file: &str, key: &str) -> Option<u64> {
-    let table = fs::read_to_string(group.join(file)).ok()?;
+pub(super) fn entry(file: &Path, key: &str) -> Option<u64> {
+    let table = fs::read_to_string(file).ok()?;
     table.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok())?
     })
+}
+
+/// The limit for which the kernel has done something to a tree, as these two tables tell.
+pub(super) fn struck(memory: Option<PathBuf>, pids: Option<PathBuf>) -> Option<LimitKind> {
+    let counts = |file: Option<PathBuf>, key| file.and_then(|file| entry(&file, key)) > Some(0);
+    if counts(memory, "oom_kill") {
+        Some(LimitKind::Memory)
+    } else {
+        counts(pids, "max").then_some(LimitKind::Pids)
+    }
 }
 
 /// The processes in a group and the groups below it.

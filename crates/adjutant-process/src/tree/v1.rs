@@ -189,8 +189,12 @@ impl Tree for V1 {
     }
 
     fn struck(&self) -> Option<LimitKind> {
-        let killed = cgroup::entry(self.memory.as_ref()?, "memory.oom_control", "oom_kill");
-        (killed? > 0).then_some(LimitKind::Memory)
+        cgroup::struck(
+            self.memory
+                .as_ref()
+                .map(|group| group.join("memory.oom_control")),
+            self.pids.as_ref().map(|group| group.join("pids.events")),
+        )
     }
 
     fn remove(&self) -> bool {

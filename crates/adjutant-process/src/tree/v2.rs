@@ -183,7 +183,7 @@ impl Tree for V2 {
 
     fn is_empty(&self) -> bool {
         // No such file: no such group.
-        cgroup::entry(&self.group, "cgroup.events", "populated") != Some(1)
+        cgroup::entry(&self.group.join("cgroup.events"), "populated") != Some(1)
     }
 
     fn signal(&self, signals: &[Signal]) {
@@ -196,7 +196,7 @@ impl Tree for V2 {
 
     fn usage(&self) -> Usage {
         let counted = usage_of(&cgroup::stats(&self.members()));
-        let micros = cgroup::entry(&self.group, "cpu.stat", "usage_usec");
+        let micros = cgroup::entry(&self.group.join("cpu.stat"), "usage_usec");
         Usage {
             memory: cgroup::number(&self.group, "memory.current").unwrap_or(counted.memory),
             cpu: micros.map_or(counted.cpu, Duration::from_micros),
@@ -205,8 +205,8 @@ impl Tree for V2 {
     }
 
     fn struck(&self) -> Option<LimitKind> {
-        let killed = cgroup::entry(&self.group, "memory.events", "oom_kill");
-        (killed? > 0).then_some(LimitKind::Memory)
+        let file = |name| Some(self.group.join(name));
+        cgroup::struck(file("memory.events"), file("pids.events"))
     }
 
     fn remove(&self) -> bool {
