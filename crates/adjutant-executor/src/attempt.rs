@@ -34,7 +34,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, claimed: Box<Claimed>) {
     };
     if let Err(error) = settled {
         // Whoever holds the run now, or takes it when the lease expires, goes on from the journal.
-        tracing::warn!(run_id = %lease.run, epoch = lease.epoch, %error, "an attempt ended without being recorded");
+        tracing::warn!(run_id = %lease.run, epoch = lease.epoch, error = &error as &dyn std::error::Error, "an attempt ended without being recorded");
     }
 }
 

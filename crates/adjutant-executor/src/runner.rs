@@ -243,7 +243,7 @@ async fn sweep(shared: Arc<Shared>) {
 }
 
 async fn back_off(error: &Error, failures: u32, what: &str) {
-    tracing::warn!(%error, failures, "{what}");
+    tracing::warn!(error = error as &dyn std::error::Error, failures, "{what}");
     let advised = match error.retry() {
         RetryAdvice::After(delay) => delay,
         RetryAdvice::Never => MAX_ERROR_DELAY,

@@ -106,7 +106,7 @@ impl Shared {
             match error.retry() {
                 RetryAdvice::After(delay) if tries < SETTLE_TRIES => {
                     let (run_id, epoch) = (commit.lease.run, commit.lease.epoch);
-                    tracing::warn!(%run_id, epoch, %error, "failed to write the end of an attempt, trying again");
+                    tracing::warn!(%run_id, epoch, error = &error as &dyn std::error::Error, "failed to write the end of an attempt, trying again");
                     tokio::time::sleep(delay.min(Duration::from_secs(5))).await;
                     tries += 1;
                 }

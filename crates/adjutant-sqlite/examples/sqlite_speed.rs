@@ -1,6 +1,6 @@
 //! How fast a store is on this disk, beside what the disk allows.
 //!
-//! `cargo run --release -p adjutant-sqlite --example speed -- [directory] [seconds] [in flight …]`
+//! `cargo run --release -p adjutant-sqlite --example sqlite_speed -- [directory] [seconds] [in flight …]`
 //!
 //! A run is: submit → claim → commit with a checkpoint → commit with the result; each awaited.
 

@@ -1,15 +1,14 @@
-//! How fast a store is on a private server, with each way to sync, beside what the server itself can do.
+//! How fast a store is on a private server that syncs, beside what the server itself can do.
 //!
-//! `cargo run --release -p adjutant-redis --example speed -- [seconds] [in flight …]`
+//! `cargo run --release -p adjutant-postgres --example postgres_speed -- [seconds] [in flight …]`
 //!
-//! With `FSYNC=EverySecond` (or `Always`, `Off`) only that is measured. A run is: submit → claim → commit with a
+//! With `POSTGRES_URL` in the environment that server is used instead. A run is: submit → claim → commit with a
 //! checkpoint → commit with the result; each awaited. `NODES` stores share the work, one by default. Then: how long
 //! a submit on one node takes to start a run on another one, and claims from a long line.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::cast_precision_loss,
     missing_docs,
     reason = "a program for people at a terminal"
 )]
@@ -23,38 +22,45 @@ use std::{
 };
 
 use adjutant_core::{Json, RunInput, RunResult, WorkerId};
+use adjutant_postgres::{EngineStore, PostgresConfig};
 use adjutant_queue::{AgentFilter, ClaimRequest, Disposition, Lease, NewRun, RunQueue};
-use adjutant_redis::{EngineStore, RedisConfig};
-use adjutant_servers::{AppendFsync, RedisServer, RedisSettings};
+use adjutant_servers::{PostgresServer, PostgresSettings};
 use adjutant_store::{Commit, Op, Store};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
-/// `SET`s of 100 bytes per second by this many clients, each one after another.
-async fn bare_sets(url: &str, clients: usize, time: Duration) -> f64 {
+/// One-row commits per second by this many clients, each one after another.
+async fn bare_commits(config: &PostgresConfig, clients: usize, time: Duration) -> f64 {
+    let mut conn = config.connect.connect().await.unwrap();
+    conn.execute("create table if not exists bare (id bigserial primary key, body text)")
+        .await
+        .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
-    for n in 0..clients {
-        let client = redis::Client::open(url.replace("redis+unix", "unix")).unwrap();
-        let mut conn = client.get_multiplexed_async_connection().await.unwrap();
-        let stop = Arc::clone(&stop);
+    let body = "x".repeat(100);
+    for _ in 0..clients {
+        let mut conn = config.connect.connect().await.unwrap();
+        let (stop, body) = (Arc::clone(&stop), body.clone());
         tasks.push(tokio::spawn(async move {
-            let mut command = redis::cmd("SET");
-            command.arg(format!("bare{n}")).arg("x".repeat(100));
-            let mut sets = 0_u32;
+            let mut commits = 0_u32;
             while !stop.load(Relaxed) {
-                command.exec_async(&mut conn).await.unwrap();
-                sets += 1;
+                let insert = sqlx::query("insert into bare (body) values ($1)").bind(&body);
+                conn.execute(insert).await.unwrap();
+                commits += 1;
             }
-            sets
+            commits
         }));
     }
     let started = Instant::now();
     tokio::time::sleep(time).await;
     stop.store(true, Relaxed);
-    let mut sets = 0;
+    let mut commits = 0;
     for task in tasks {
-        sets += task.await.unwrap();
+        commits += task.await.unwrap();
     }
-    f64::from(sets) / started.elapsed().as_secs_f64()
+    let rate = f64::from(commits) / started.elapsed().as_secs_f64();
+    conn.execute("drop table bare").await.unwrap();
+    conn.close().await.unwrap();
+    rate
 }
 
 fn new_run() -> NewRun {
@@ -110,19 +116,14 @@ struct Measured {
 }
 
 /// Each of `workers` does whole runs, one after another.
-async fn runs(
-    server: &RedisServer,
-    stores: &[EngineStore],
-    workers: usize,
-    time: Duration,
-) -> Measured {
+async fn runs(stores: &[EngineStore], workers: usize, time: Duration) -> Measured {
     let stop = Arc::new(AtomicBool::new(false));
     let total = |of: fn(&EngineStore) -> u64| stores.iter().map(of).sum::<u64>();
     let commits = |store: &EngineStore| store.writer_stats().commits;
     let calls = |store: &EngineStore| store.writer_stats().calls;
     let conflicts = |store: &EngineStore| store.writer_stats().conflicts;
     let before = (total(commits), total(calls), total(conflicts));
-    let (cpu, server_cpu) = (cpu_seconds("self"), server_cpu(server));
+    let (cpu, server_cpu) = (cpu_seconds("self"), server_seconds());
     let started = Instant::now();
     let mut tasks = Vec::new();
     for n in 0..workers {
@@ -155,7 +156,7 @@ async fn runs(
         calls: total(calls) - before.1,
         conflicts: total(conflicts) - before.2,
         cpu: cpu_seconds("self") - cpu,
-        server_cpu: self::server_cpu(server) - server_cpu,
+        server_cpu: server_seconds() - server_cpu,
     }
 }
 
@@ -175,6 +176,19 @@ fn cpu_seconds(pid: &str) -> f64 {
             .unwrap_or(0.0)
     };
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Processor time of the private server's processes so far.
+fn server_seconds() -> f64 {
+    let mut seconds = 0.0;
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let title = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&title).starts_with("postgres: speed: ") {
+            seconds += cpu_seconds(&name);
+        }
+    }
+    seconds
 }
 
 /// From the submit on one node to the start on another one that waits.
@@ -201,6 +215,24 @@ async fn wake_ups(from: &EngineStore, to: &EngineStore, count: usize) -> Vec<Dur
     times
 }
 
+/// Claims of one run each, with the results awaited, from a line of this length.
+async fn claims(store: &EngineStore, line: usize, count: usize) -> Vec<Duration> {
+    for _ in 0..line / 1000 {
+        let runs = (0..1000).map(|_| new_run()).collect();
+        store.submit(runs).await.unwrap();
+    }
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let asked = Instant::now();
+        let claimed = store.claim(claim(WorkerId::new(), Duration::ZERO)).await;
+        times.push(asked.elapsed());
+        assert_eq!(claimed.unwrap().len(), 1);
+    }
+    times.sort_unstable();
+    times
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
 fn tell(workers: usize, measured: &Measured) {
     let count = measured.times.len().max(1);
     let at = |share: usize| {
@@ -229,78 +261,6 @@ fn tell_times(what: &str, times: &[Duration]) {
     println!("{what}: p50 {:.2?}, p99 {:.2?}", at(50), at(99));
 }
 
-/// Bytes of memory that the server uses for each of so many runs that wait in line.
-async fn memory(server: &RedisServer, runs: usize) -> u64 {
-    let config = RedisConfig::parse(&format!("{}?prefix=memory", server.url())).unwrap();
-    let store = adjutant_redis::open(config).await.unwrap();
-    let used = || -> u64 {
-        let info = server.command(&["INFO", "memory"]).unwrap();
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("used_memory:"));
-        line.unwrap().trim().parse().unwrap()
-    };
-    let before = used();
-    let new = || NewRun::new("bench", &RunInput::text("hello")).unwrap();
-    for _ in 0..runs / 1000 {
-        store
-            .submit((0..1000).map(|_| new()).collect())
-            .await
-            .unwrap();
-    }
-    let each = (used() - before) / runs as u64;
-    store.close().await;
-    server.command(&["FLUSHALL"]).unwrap();
-    each
-}
-
-async fn measure(fsync: AppendFsync, time: Duration, widths: &[usize]) {
-    let server = RedisServer::with(RedisSettings {
-        fsync,
-        ..RedisSettings::default()
-    })
-    .unwrap();
-    println!("log of writes: {fsync:?}");
-    for clients in [1, 16, 64] {
-        let rate = bare_sets(&server.url(), clients, time.min(Duration::from_secs(2))).await;
-        println!("bare sets by {clients:>2} clients: {rate:>6.0}/s");
-    }
-    println!(
-        "memory per run in line: {} bytes",
-        memory(&server, 100_000).await
-    );
-    let config = RedisConfig::parse(&server.url()).unwrap();
-    let nodes = std::env::var("NODES").map_or(1, |text| text.parse().unwrap());
-    let mut stores = Vec::new();
-    for _ in 0..nodes {
-        stores.push(adjutant_redis::open(config.clone()).await.unwrap());
-    }
-    runs(&server, &stores, 16, Duration::from_secs(1)).await;
-    for workers in widths {
-        tell(*workers, &runs(&server, &stores, *workers, time).await);
-    }
-    if let [here, there, ..] = &stores[..] {
-        tell_times(
-            "submit to start on another store",
-            &wake_ups(here, there, 500).await,
-        );
-    }
-    for store in stores {
-        store.close().await;
-    }
-}
-
-/// Processor time of the server so far, in seconds.
-fn server_cpu(server: &RedisServer) -> f64 {
-    let info = server.command(&["INFO", "cpu"]).unwrap();
-    let of = |name: &str| -> f64 {
-        let line = info.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0.0)
-    };
-    of("used_cpu_sys:") + of("used_cpu_user:")
-}
-
 #[tokio::main]
 async fn main() {
     let mut args = std::env::args().skip(1);
@@ -309,18 +269,43 @@ async fn main() {
     if widths.is_empty() {
         widths = vec![1, 16, 64, 256];
     }
-    let all = [
-        AppendFsync::EverySecond,
-        AppendFsync::Always,
-        AppendFsync::Off,
-    ];
-    let only = std::env::var("FSYNC").ok();
-    for fsync in all {
-        if only
-            .as_ref()
-            .is_none_or(|only| format!("{fsync:?}") == *only)
-        {
-            measure(fsync, time, &widths).await;
-        }
+    let given = std::env::var("POSTGRES_URL").ok();
+    let server = given.is_none().then(|| {
+        let settings = PostgresSettings {
+            fsync: true,
+            // Shows in the names of its processes.
+            more: vec![("cluster_name".to_owned(), "speed".to_owned())],
+            ..PostgresSettings::default()
+        };
+        PostgresServer::with(settings).unwrap()
+    });
+    let url = given.unwrap_or_else(|| server.as_ref().map(PostgresServer::url).unwrap_or_default());
+    let mut config = PostgresConfig::parse(&url).unwrap();
+    config.schema = format!("speed{}", std::process::id());
+    for clients in [1, 16] {
+        let rate = bare_commits(&config, clients, time).await;
+        println!("bare one-row commits by {clients:>2} clients: {rate:>6.0}/s");
     }
+    let nodes = std::env::var("NODES").map_or(1, |text| text.parse().unwrap());
+    let mut stores = Vec::new();
+    for _ in 0..nodes {
+        stores.push(adjutant_postgres::open(config.clone()).await.unwrap());
+    }
+    runs(&stores, 16, Duration::from_secs(1)).await;
+    for workers in widths {
+        tell(workers, &runs(&stores, workers, time).await);
+    }
+    stores.push(adjutant_postgres::open(config.clone()).await.unwrap());
+    let times = wake_ups(&stores[0], stores.last().unwrap(), 300).await;
+    tell_times("submit on one node to start on another", &times);
+    for line in [0, 1_000, 100_000] {
+        let times = claims(&stores[0], line + 1000, 300).await;
+        tell_times(&format!("claim from a line of {}", line + 1000), &times);
+    }
+    for store in stores {
+        store.close().await;
+    }
+    let mut conn = config.connect.connect().await.unwrap();
+    let drop = format!("drop schema {} cascade", config.schema);
+    conn.execute(AssertSqlSafe(drop)).await.unwrap();
 }
