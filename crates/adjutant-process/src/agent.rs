@@ -15,7 +15,7 @@ use crate::{
     manifest::{Manifest, Protocol},
     port::{ProcessManager, ProcessSpec},
     program,
-    wire::Session,
+    wire::{Peer, Session},
 };
 
 /// Runs each attempt in a process of its own, which ends with the attempt.
@@ -115,7 +115,11 @@ impl Agent for ProcessAgent {
         );
         // Boxed because the two conversations are large and few.
         match self.manifest.protocol {
-            Protocol::Wire => Box::pin(Session::new(ctx, &self.manifest, spawned).run()).await,
+            Protocol::Wire => {
+                let peer = Peer::new(format!("{}-{}", ctx.run_id(), ctx.attempt()), spawned);
+                let session = Session::new(ctx, &self.manifest, peer);
+                Box::pin(session.run(false)).await.0
+            }
             Protocol::Exec => Box::pin(exec::run(ctx, &self.manifest, spawned)).await,
         }
     }

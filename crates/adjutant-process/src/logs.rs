@@ -105,6 +105,11 @@ impl Logs {
         Some(self.event("info", "stderr", &line))
     }
 
+    /// Forgets the last lines, because what follows belongs to another run.
+    pub(crate) fn forget(&mut self) {
+        self.tail.clear();
+    }
+
     /// The event for a line, unless there have been too many lately.
     pub(crate) fn event(&mut self, level: &str, stream: &str, line: &str) -> Option<NewEvent> {
         let suppressed = self.allowance.take(Instant::now())?;

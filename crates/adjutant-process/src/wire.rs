@@ -4,6 +4,7 @@
 //! the clock. Dropping it, which is how a run is suspended or given up, drops the process with all of that.
 
 mod link;
+mod peer;
 
 mod calls;
 mod desk;
@@ -14,4 +15,4 @@ mod farewell;
 mod handshake;
 mod session;
 
-pub(crate) use self::session::Session;
+pub(crate) use self::{peer::Peer, session::Session};

@@ -12,6 +12,9 @@ use crate::{
     port::{ExitReason, StopCause},
 };
 
+/// What a run fails with when its agent breaks the wire's rules.
+const PROTOCOL_ERROR: &str = "protocol_error";
+
 /// Why an attempt ends without a result, and what that means for the process.
 pub(super) struct Failure {
     pub(super) error: AgentError,
@@ -40,9 +43,14 @@ impl Failure {
         }
     }
 
+    /// Whether the agent broke the wire's rules.
+    pub(super) fn is_breach(&self) -> bool {
+        self.cause == StopCause::Misbehaved || self.error.info().kind == PROTOCOL_ERROR
+    }
+
     /// The agent broke the wire's rules.
     pub(super) fn misbehaved(why: String, logs: &Logs) -> Self {
-        let info = ErrorInfo::permanent("protocol_error", why);
+        let info = ErrorInfo::permanent(PROTOCOL_ERROR, why);
         Self::new(info, StopCause::Misbehaved, logs)
     }
 
@@ -97,7 +105,8 @@ impl Failure {
             .last()
             .map_or(String::new(), |line| format!(": {line}"));
         let message = format!("the agent's process {what}{last}");
-        let details = json!({ "exit_code": code, "signal": signal, "stderr": tail });
+        let details =
+            json!({ "reason": exit, "exit_code": code, "signal": signal, "stderr": tail });
         let info = ErrorInfo::retriable("process_exited", message).with_details(details);
         let error = info.into();
         Self { error, cause }
@@ -106,7 +115,7 @@ impl Failure {
 
 /// The agent's answer is not what the wire promises.
 pub(super) fn protocol_error(why: impl Into<String>) -> AgentError {
-    AgentError::permanent("protocol_error", why)
+    AgentError::permanent(PROTOCOL_ERROR, why)
 }
 
 /// A failure of the work or the host; the process is not to blame and may go in peace.

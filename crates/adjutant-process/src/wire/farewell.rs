@@ -2,13 +2,13 @@
 
 use std::{pin::pin, time::Duration};
 
-use adjutant_core::RunContext;
+use adjutant_core::{NewEvent, RunContext};
+use futures::FutureExt;
 use tokio::time::timeout;
 
-use super::{link::Link, session::DRAIN};
+use super::{peer::Peer, session::DRAIN};
 use crate::{
     ending,
-    logs::Logs,
     manifest::Manifest,
     port::{ExitReason, Process, StopCause},
 };
@@ -16,15 +16,17 @@ use crate::{
 /// How long a finished agent may take to notice that its stdin is closed, before TERM.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 
+/// Lines that a process may have left when its run ends; later ones belong to nobody.
+const MAX_LAST_LINES: usize = 1000;
+
 /// Ends the process and tells how.
-pub(super) async fn part(
-    ctx: &RunContext,
-    mut process: Box<dyn Process>,
-    mut link: Link,
-    mut logs: Logs,
-    cause: StopCause,
-    manifest: &Manifest,
-) {
+pub(super) async fn part(ctx: &RunContext, peer: Peer, cause: StopCause, manifest: &Manifest) {
+    let Peer {
+        mut process,
+        mut link,
+        mut logs,
+        ..
+    } = peer;
     let (grace, limits) = (manifest.stop_grace, &manifest.limits);
     let pid = process.id();
     link.hang_up();
@@ -54,6 +56,24 @@ pub(super) async fn part(
             tracing::warn!(run_id = %ctx.run_id(), pid, %error, "a process's end was not seen");
         }
     }
+    tell(ctx, pid, last_words).await;
+}
+
+/// Lets a process rest that has ended its run as it should. What it logged until then still belongs to that run.
+pub(super) async fn pause(ctx: &RunContext, mut peer: Peer) -> Peer {
+    let mut last_words = Vec::new();
+    for _ in 0..MAX_LAST_LINES {
+        match peer.logs.next(ctx).now_or_never() {
+            Some(Some(event)) => last_words.extend(event),
+            _ => break,
+        }
+    }
+    peer.logs.forget();
+    tell(ctx, peer.process.id(), last_words).await;
+    peer
+}
+
+async fn tell(ctx: &RunContext, pid: u32, last_words: Vec<NewEvent>) {
     for event in last_words {
         if let Err(error) = ctx.emit(event.event_type, event.payload).await {
             // Only records of the process are lost, and whoever took the run over has its own.

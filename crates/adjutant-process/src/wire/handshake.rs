@@ -1,6 +1,6 @@
 //! The two requests that the host makes: what goes out, and what the answers mean.
 
-use adjutant_core::{AgentError, RunContext, RunResult};
+use adjutant_core::{AgentError, AgentKey, RunContext, RunResult};
 use adjutant_wire as wire;
 use adjutant_wire::{Call, StopReason};
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{convert, manifest::Manifest, port::StopCause};
 
 /// `initialize`.
-pub(super) fn offer(ctx: &RunContext, manifest: &Manifest) -> wire::Initialize {
+pub(super) fn offer(key: &AgentKey, instance: &str, manifest: &Manifest) -> wire::Initialize {
     wire::Initialize {
         protocol_version: wire::PROTOCOL_VERSION,
         info: wire::Info {
@@ -20,8 +20,8 @@ pub(super) fn offer(ctx: &RunContext, manifest: &Manifest) -> wire::Initialize {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         instance: wire::Instance {
-            agent_id: ctx.agent_key().to_string(),
-            instance_id: format!("{}-{}", ctx.run_id(), ctx.attempt()),
+            agent_id: key.to_string(),
+            instance_id: instance.to_owned(),
         },
         capabilities: wire::HostCapabilities {
             steps: true,
@@ -37,11 +37,8 @@ pub(super) fn offer(ctx: &RunContext, manifest: &Manifest) -> wire::Initialize {
     }
 }
 
-/// `run/start`, after the answer to `initialize`.
-pub(super) fn start(
-    ctx: &RunContext,
-    outcome: wire::Outcome,
-) -> Result<wire::RunStart, AgentError> {
+/// The answer to `initialize`.
+pub(super) fn greeting(outcome: wire::Outcome) -> Result<wire::Initialized, AgentError> {
     let answer: wire::Initialized = read::<wire::Initialize>(outcome)?;
     if !(1..=wire::PROTOCOL_VERSION).contains(&answer.protocol_version) {
         let version = answer.protocol_version;
@@ -49,6 +46,14 @@ pub(super) fn start(
             "the agent wants version {version} of the wire"
         )));
     }
+    Ok(answer)
+}
+
+/// `run/start`, after the answer to `initialize`.
+pub(super) fn start(
+    ctx: &RunContext,
+    answer: &wire::Initialized,
+) -> Result<wire::RunStart, AgentError> {
     Ok(wire::RunStart {
         scope: convert::scope(ctx),
         agent: name_among(ctx, &answer.agents)?,

@@ -12,13 +12,13 @@ use super::{
     desk::{Desk, Served},
     failure::{Alarm, Failure},
     farewell, handshake,
-    link::{Incoming, Link},
+    link::Incoming,
+    peer::Peer,
 };
 use crate::{
     convert,
-    logs::Logs,
     manifest::Manifest,
-    port::{ExitReason, Process, Spawned, StopCause},
+    port::{ExitReason, StopCause},
 };
 
 /// Intervals without a sign of life that end an attempt.
@@ -27,17 +27,19 @@ pub(super) const MISSED_HEARTBEATS: u32 = 3;
 /// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
-const INITIALIZE: wire::RequestId = wire::RequestId::Number(1);
-const RUN_START: wire::RequestId = wire::RequestId::Number(2);
-
 /// How far the conversation is.
 enum Phase {
-    /// `initialize` is open.
-    Starting { by: Instant },
+    /// `initialize` is open, until the process is late with it.
+    Starting {
+        initialize: wire::RequestId,
+        by: Instant,
+    },
     /// `run/start` is open.
-    Running,
+    Running { start: wire::RequestId },
     /// The attempt has its end; what was said before is being written.
     Settled(Ending),
+    /// The end has been taken.
+    Over,
 }
 
 type Ending = Result<RunResult, Failure>;
@@ -55,47 +57,49 @@ enum Turn {
 pub(crate) struct Session<'a> {
     ctx: &'a RunContext,
     manifest: &'a Manifest,
-    process: Box<dyn Process>,
-    link: Link,
-    logs: Logs,
+    peer: Peer,
     desk: Desk<'a>,
     phase: Phase,
     /// When the agent last gave a sign of life.
     heard: Instant,
     /// The number of the agent's last event.
     last_event: u64,
+    /// Whether `run/start` has been answered as the wire wants it, so that the process is free again.
+    answered: bool,
     cancel_by: Option<Instant>,
     exit: Option<ExitReason>,
     drained_by: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(ctx: &'a RunContext, manifest: &'a Manifest, spawned: Spawned) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new(ctx: &'a RunContext, manifest: &'a Manifest, mut peer: Peer) -> Self {
         let mut desk = Desk::new(ctx);
-        let started = json!({ "pid": spawned.process.id(), "command": manifest.command });
+        let mut started = json!({ "pid": peer.process.id(), "command": manifest.command });
+        if peer.runs > 0 || peer.greeting().is_some() {
+            started["warm"] = json!(true);
+            started["runs"] = json!(peer.runs);
+        }
         desk.event(NewEvent::new(EventType::ProcessStarted, started));
+        peer.runs += 1;
         Self {
             ctx,
             manifest,
-            process: spawned.process,
-            link: Link::new(spawned.stdin, spawned.stdout),
-            logs: Logs::new(spawned.stderr),
+            peer,
             desk,
-            phase: Phase::Starting {
-                by: now + manifest.start_timeout,
-            },
-            heard: now,
+            phase: Phase::Over,
+            heard: Instant::now(),
             last_event: 0,
+            answered: false,
             cancel_by: None,
             exit: None,
             drained_by: None,
         }
     }
 
-    /// Holds the conversation, ends the process, and returns what came out.
-    pub(crate) async fn run(mut self) -> Result<RunResult, AgentError> {
-        let ending = match self.initialize() {
+    /// Holds the conversation and returns what came out. Ends the process, unless it is to be kept and is fit for
+    /// another run; then it comes back.
+    pub(crate) async fn run(mut self, keep: bool) -> (Result<RunResult, AgentError>, Option<Peer>) {
+        let ending = match self.begin() {
             Ok(()) => self.talk().await,
             Err(error) => Err(error.into()),
         };
@@ -103,20 +107,33 @@ impl<'a> Session<'a> {
             Ok(_) => StopCause::Finished,
             Err(failure) => failure.cause,
         };
-        let Self {
-            ctx,
-            process,
-            link,
-            logs,
-            ..
-        } = self;
-        farewell::part(ctx, process, link, logs, cause, self.manifest).await;
-        ending.map_err(|failure| failure.error)
+        let ending = ending.map_err(|failure| failure.error);
+        let Self { ctx, peer, .. } = self;
+        if keep && self.answered && self.exit.is_none() && !peer.link.ended() {
+            return (ending, Some(farewell::pause(ctx, peer).await));
+        }
+        farewell::part(ctx, peer, cause, self.manifest).await;
+        (ending, None)
     }
 
-    fn initialize(&mut self) -> Result<(), AgentError> {
-        let offer = handshake::offer(self.ctx, self.manifest);
-        self.link.send(wire::Request::call(INITIALIZE, &offer)?);
+    /// Sends `initialize`, or `run/start` to a process that has been greeted before.
+    fn begin(&mut self) -> Result<(), AgentError> {
+        if let Some(greeting) = self.peer.greeting() {
+            let start = handshake::start(self.ctx, greeting)?;
+            return self.start(&start);
+        }
+        let offer = handshake::offer(self.ctx.agent_key(), &self.peer.name, self.manifest);
+        self.phase = Phase::Starting {
+            initialize: self.peer.call(&offer)?,
+            by: Instant::now() + self.manifest.start_timeout,
+        };
+        Ok(())
+    }
+
+    fn start(&mut self, start: &wire::RunStart) -> Result<(), AgentError> {
+        let start = self.peer.call(start)?;
+        self.phase = Phase::Running { start };
+        self.heard = Instant::now();
         Ok(())
     }
 
@@ -127,11 +144,15 @@ impl<'a> Session<'a> {
             {
                 return ending;
             }
-            if self.exit.is_some() && self.link.ended() && self.logs.ended() && !self.settled() {
+            if self.exit.is_some()
+                && self.peer.link.ended()
+                && self.peer.logs.ended()
+                && !self.settled()
+            {
                 self.settle(Err(Failure::process_exited(
                     self.exit,
                     self.manifest,
-                    &self.logs,
+                    &self.peer.logs,
                 )));
                 continue;
             }
@@ -154,7 +175,7 @@ impl<'a> Session<'a> {
     }
 
     fn take_ending(&mut self) -> Option<Ending> {
-        match std::mem::replace(&mut self.phase, Phase::Running) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Settled(ending) => Some(ending),
             other => {
                 self.phase = other;
@@ -181,10 +202,10 @@ impl<'a> Session<'a> {
             }
         };
         tokio::select! {
-            incoming = self.link.next(may_read), if !self.link.ended() => Turn::Incoming(incoming),
+            incoming = self.peer.link.next(may_read), if !self.peer.link.ended() => Turn::Incoming(incoming),
             served = self.desk.next() => Turn::Served(served),
-            line = self.logs.next(self.ctx), if !self.logs.ended() => Turn::Log(line),
-            exit = self.process.wait(), if self.exit.is_none() => Turn::Exited(exit),
+            line = self.peer.logs.next(self.ctx), if !self.peer.logs.ended() => Turn::Log(line),
+            exit = self.peer.process.wait(), if self.exit.is_none() => Turn::Exited(exit),
             () = self.ctx.cancellation(), if self.cancel_by.is_none() && !settled => Turn::Cancelled,
             alarm = ring => Turn::Alarm(alarm),
         }
@@ -196,10 +217,10 @@ impl<'a> Session<'a> {
             return None;
         }
         let mut alarms = Vec::with_capacity(3);
-        if let Phase::Starting { by } = &self.phase {
+        if let Phase::Starting { by, .. } = &self.phase {
             alarms.push((*by, Alarm::Start));
         }
-        let is_its_turn = matches!(self.phase, Phase::Running) && !self.desk.is_answering();
+        let is_its_turn = matches!(self.phase, Phase::Running { .. }) && !self.desk.is_answering();
         if is_its_turn && self.exit.is_none() {
             alarms.push((
                 self.heard + self.manifest.heartbeat * MISSED_HEARTBEATS,
@@ -234,11 +255,11 @@ impl<'a> Session<'a> {
                 return self.message(message);
             }
             Incoming::Invalid(response) => {
-                self.link.send(*response);
+                self.peer.link.send(*response);
                 return ControlFlow::Continue(());
             }
             Incoming::Garbage(line) => {
-                let event = self.logs.event("warn", "stdout", &line);
+                let event = self.peer.logs.event("warn", "stdout", &line);
                 self.log(event);
                 return ControlFlow::Continue(());
             }
@@ -256,7 +277,7 @@ impl<'a> Session<'a> {
                 )
             }
         };
-        ControlFlow::Break(Failure::misbehaved(broken, &self.logs))
+        ControlFlow::Break(Failure::misbehaved(broken, &self.peer.logs))
     }
 
     fn message(&mut self, message: wire::Message) -> ControlFlow<Failure> {
@@ -266,33 +287,36 @@ impl<'a> Session<'a> {
                 self.notice(notification);
                 ControlFlow::Continue(())
             }
-            wire::Message::Request(request) if matches!(self.phase, Phase::Running) => {
+            wire::Message::Request(request) if matches!(self.phase, Phase::Running { .. }) => {
                 if let Some(refusal) = self.desk.request(request) {
-                    self.link.send(refusal);
+                    self.peer.link.send(refusal);
                 }
                 ControlFlow::Continue(())
             }
             wire::Message::Request(request) => {
                 let why = "`initialize` has to be answered first";
                 let refusal = wire::RpcError::new(wire::ErrorCode::InvalidRequest, why);
-                self.link.send(request.answer(Err(refusal)));
+                self.peer.link.send(request.answer(Err(refusal)));
                 ControlFlow::Continue(())
             }
         }
     }
 
     fn response(&mut self, response: wire::Response) -> ControlFlow<Failure> {
-        let starting = matches!(self.phase, Phase::Starting { .. });
-        match (response.id, starting) {
+        match (&response.id, &self.phase) {
             (None, _) if let Some(why) = skipped(&response.outcome) => {
-                ControlFlow::Break(Failure::misbehaved(why, &self.logs))
+                ControlFlow::Break(Failure::misbehaved(why, &self.peer.logs))
             }
-            (Some(INITIALIZE), true) => match self.start(response.outcome) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error.into()),
-            },
-            (Some(RUN_START), false) => {
-                self.settle(handshake::conclude(self.manifest, response.outcome));
+            (Some(id), Phase::Starting { initialize, .. }) if id == initialize => {
+                match self.greeted(response.outcome) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(error.into()),
+                }
+            }
+            (Some(id), Phase::Running { start }) if id == start => {
+                let ending = handshake::conclude(self.manifest, response.outcome);
+                self.answered = !matches!(&ending, Err(failure) if failure.is_breach());
+                self.settle(ending);
                 ControlFlow::Continue(())
             }
             (id, _) => {
@@ -302,12 +326,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn start(&mut self, outcome: wire::Outcome) -> Result<(), AgentError> {
-        let start = handshake::start(self.ctx, outcome)?;
-        self.link.send(wire::Request::call(RUN_START, &start)?);
-        self.phase = Phase::Running;
-        self.heard = Instant::now();
-        Ok(())
+    fn greeted(&mut self, outcome: wire::Outcome) -> Result<(), AgentError> {
+        let greeting = handshake::greeting(outcome)?;
+        let start = handshake::start(self.ctx, &greeting)?;
+        self.peer.greet(greeting);
+        self.start(&start)
     }
 
     fn notice(&mut self, notification: wire::Notification) {
@@ -322,9 +345,10 @@ impl<'a> Session<'a> {
             wire::AgentNotice::RunEvent(event) => self.event(event),
             wire::AgentNotice::Log(log) => {
                 let level = convert::value(&log.level);
-                let event = self
-                    .logs
-                    .event(level.as_str().unwrap_or("info"), "wire", &log.message);
+                let event =
+                    self.peer
+                        .logs
+                        .event(level.as_str().unwrap_or("info"), "wire", &log.message);
                 self.log(event.map(|event| with_fields(event, log.fields)));
             }
             wire::AgentNotice::CancelRequest(call) => self.desk.give_up(&call.request_id),
@@ -345,7 +369,7 @@ impl<'a> Session<'a> {
         let event_type = EventType::from(event.kind.as_str());
         if is_the_runtimes(&event_type) {
             let why = format!("event `{event_type}` was dropped: only the runtime tells that");
-            let event = self.logs.event("warn", "host", &why);
+            let event = self.peer.logs.event("warn", "host", &why);
             self.log(event);
             return;
         }
@@ -365,10 +389,10 @@ impl<'a> Session<'a> {
             Served::Answer(response) => {
                 // From here on it is the agent's turn again.
                 self.heard = Instant::now();
-                self.link.send(response);
+                self.peer.link.send(response);
             }
             Served::Refused(why) => {
-                let event = self.logs.event("warn", "host", &why);
+                let event = self.peer.logs.event("warn", "host", &why);
                 self.log(event);
             }
             Served::Broken(error) => return ControlFlow::Break(error.into()),
@@ -385,12 +409,13 @@ impl<'a> Session<'a> {
         }
         let notice = wire::RunCancel {
             run_id: self.ctx.run_id().to_string(),
+            epoch: Some(self.ctx.epoch()),
             reason: "cancelled".to_owned(),
             grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
         };
         match wire::Notification::notice(&notice) {
             Ok(notification) => {
-                self.link.send(notification);
+                self.peer.link.send(notification);
                 ControlFlow::Continue(())
             }
             Err(error) => ControlFlow::Break(AgentError::from(error).into()),
@@ -399,10 +424,10 @@ impl<'a> Session<'a> {
 
     fn rung(&self, alarm: Alarm) -> Failure {
         match alarm {
-            Alarm::Start => Failure::slow_start(self.manifest, &self.logs),
-            Alarm::Silence => Failure::silence(self.manifest, &self.logs),
-            Alarm::CancelGrace => Failure::cancelled(&self.logs),
-            Alarm::Drained => Failure::process_exited(self.exit, self.manifest, &self.logs),
+            Alarm::Start => Failure::slow_start(self.manifest, &self.peer.logs),
+            Alarm::Silence => Failure::silence(self.manifest, &self.peer.logs),
+            Alarm::CancelGrace => Failure::cancelled(&self.peer.logs),
+            Alarm::Drained => Failure::process_exited(self.exit, self.manifest, &self.peer.logs),
         }
     }
 }

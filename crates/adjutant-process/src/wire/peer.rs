@@ -1,0 +1,56 @@
+//! A process on the wire, before, between and after its runs.
+
+use adjutant_core::AgentError;
+use adjutant_wire as wire;
+use adjutant_wire::{Call, Request, RequestId};
+
+use super::link::Link;
+use crate::{
+    logs::Logs,
+    port::{Process, Spawned},
+};
+
+/// A live process and what has been said to it.
+pub(crate) struct Peer {
+    /// The instance's name, such as `triage-01`.
+    pub(crate) name: String,
+    pub(crate) process: Box<dyn Process>,
+    /// Runs that it has been given.
+    pub(crate) runs: u32,
+    pub(super) link: Link,
+    pub(super) logs: Logs,
+    greeting: Option<wire::Initialized>,
+    last_id: i64,
+}
+
+impl Peer {
+    /// A process that has just started and was not spoken to.
+    pub(crate) fn new(name: String, spawned: Spawned) -> Self {
+        Self {
+            name,
+            process: spawned.process,
+            runs: 0,
+            link: Link::new(spawned.stdin, spawned.stdout),
+            logs: Logs::new(spawned.stderr),
+            greeting: None,
+            last_id: 0,
+        }
+    }
+
+    /// What it answered to `initialize`, if it has.
+    pub(super) const fn greeting(&self) -> Option<&wire::Initialized> {
+        self.greeting.as_ref()
+    }
+
+    pub(super) fn greet(&mut self, greeting: wire::Initialized) {
+        self.greeting = Some(greeting);
+    }
+
+    /// Leaves a request to be written, and returns its number.
+    pub(super) fn call<C: Call>(&mut self, call: &C) -> Result<RequestId, AgentError> {
+        self.last_id += 1;
+        let id = RequestId::Number(self.last_id);
+        self.link.send(Request::call(id.clone(), call)?);
+        Ok(id)
+    }
+}
