@@ -1,6 +1,7 @@
 //! One attempt under way, shared by the agent's code, the reader and the heartbeat.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Condvar, Mutex,
@@ -10,7 +11,8 @@ use std::{
 };
 
 use adjutant_wire::{
-    Call, Log, LogLevel, Request, RequestId, RpcError, RunEvent, RunHeartbeat, RunScope,
+    Call, LlmDelta, Log, LogLevel, Request, RequestId, RpcError, RunEvent, RunHeartbeat,
+    RunMessage, RunScope,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -39,7 +41,17 @@ pub(crate) struct Attempt {
     progress_at: AtomicU64,
     /// What the next heartbeat reports.
     progress: Mutex<(Option<f64>, Option<String>)>,
+    /// What was said to the run while it works; taken by the agent's code.
+    steering: Mutex<Vec<RunMessage>>,
+    /// Who listens to which streamed call.
+    listeners: Mutex<HashMap<String, DeltaListener>>,
 }
+
+/// Hears the pieces of one model's answer.
+pub(crate) type DeltaListener = Box<dyn FnMut(&LlmDelta) + Send>;
+
+/// More messages than this are not kept; the host hears of it in the log.
+const MAX_STEERING: usize = 256;
 
 /// Why an attempt ended before its code did.
 #[derive(Clone)]
@@ -63,6 +75,47 @@ impl Attempt {
             began: Instant::now(),
             progress_at: AtomicU64::new(0),
             progress: Mutex::default(),
+            steering: Mutex::default(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// Keeps what the host says until the agent's code takes it.
+    pub fn steer(&self, messages: Vec<RunMessage>) {
+        let mut steering = lock(&self.steering);
+        let room = MAX_STEERING.saturating_sub(steering.len());
+        let dropped = messages.len().saturating_sub(room);
+        steering.extend(messages.into_iter().take(room));
+        drop(steering);
+        if dropped > 0 {
+            let run_id = Some(self.scope.run_id.clone());
+            let message = format!("{dropped} steering messages were dropped: nobody takes them");
+            let _ = self.link.notify(&Log {
+                level: LogLevel::Warn,
+                message,
+                run_id,
+                ..Log::default()
+            });
+        }
+    }
+
+    pub fn take_steering(&self) -> Vec<RunMessage> {
+        std::mem::take(&mut *lock(&self.steering))
+    }
+
+    /// Hands a piece of an answer to whoever listens to its call.
+    pub fn delta(&self, delta: &LlmDelta) {
+        if let Some(listener) = lock(&self.listeners).get_mut(&delta.call_id) {
+            listener(delta);
+        }
+    }
+
+    /// Sets, or with `None` takes away, who listens to a call.
+    pub fn listen(&self, call_id: &str, listener: Option<DeltaListener>) {
+        let mut listeners = lock(&self.listeners);
+        match listener {
+            Some(listener) => drop(listeners.insert(call_id.to_owned(), listener)),
+            None => drop(listeners.remove(call_id)),
         }
     }
 
@@ -211,6 +264,13 @@ impl RunHandle {
         } else {
             Ok(())
         }
+    }
+
+    /// What was said to the run since this was last called, oldest first; see
+    /// [`Server::steerable`](crate::Server::steerable).
+    #[must_use]
+    pub fn steering(&self) -> Vec<RunMessage> {
+        self.0.take_steering()
     }
 
     /// Emits an event: a dotted name of your own, such as `invoice.read`, and its content.

@@ -1,6 +1,7 @@
 //! Write an agent for Adjutant as a program of its own.
 //!
-//! The program talks to the runtime over stdin and stdout ([the agent wire](adjutant_wire)) and gets what agents inside
+//! The program talks to the runtime over stdin and stdout, or over the socket that `AGENT_WIRE` names
+//! ([the agent wire](adjutant_wire)), and gets what agents inside
 //! the runtime get: steps that are not done twice, sleeps and signals that survive restarts, approvals, checkpoints,
 //! events, child runs. It is plain blocking code; a reader thread keeps the runtime answered while it works.
 //!
@@ -30,8 +31,12 @@ mod heartbeat;
 mod keys;
 mod link;
 mod reader;
+mod transport;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 mod error;
+mod routed;
 mod run;
 mod server;
 mod step;

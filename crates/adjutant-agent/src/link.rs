@@ -4,15 +4,15 @@ use std::{
     collections::HashMap,
     io::Write,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
 };
 
 use adjutant_wire::{
-    CancelRequest, DEFAULT_MAX_LINE_BYTES, ErrorCode, Message, Notice, Notification, Outcome,
-    Request, RequestId, Response, RpcError, encode,
+    CancelRequest, DEFAULT_MAX_LINE_BYTES, ErrorCode, Limits, Message, Method, Notice,
+    Notification, Outcome, Request, RequestId, Response, RpcError, encode,
 };
 
 /// A poisoned lock means that another thread panicked; the maps and the writer behind ours are whole at every step.
@@ -35,9 +35,10 @@ struct Waiter {
     reply: SyncSender<Reply>,
 }
 
-#[derive(Default)]
 struct Pending {
     closed: bool,
+    /// Most calls that the host takes at once.
+    limit: usize,
     waiters: HashMap<RequestId, Waiter>,
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct OpenCall {
 pub(crate) struct Link {
     out: Mutex<Box<dyn Write + Send>>,
     pending: Mutex<Pending>,
+    /// A call has its answer, so that there is room for another.
+    room: Condvar,
     next_id: AtomicI64,
     max_line_bytes: AtomicUsize,
 }
@@ -58,14 +61,24 @@ impl Link {
     pub fn new(out: Box<dyn Write + Send>) -> Self {
         Self {
             out: Mutex::new(out),
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending {
+                closed: false,
+                limit: usize::try_from(Limits::default().max_inflight_calls).unwrap_or(usize::MAX),
+                waiters: HashMap::new(),
+            }),
+            room: Condvar::new(),
             next_id: AtomicI64::new(1),
             max_line_bytes: AtomicUsize::new(DEFAULT_MAX_LINE_BYTES),
         }
     }
 
-    pub fn set_max_line_bytes(&self, bytes: usize) {
-        self.max_line_bytes.store(bytes, Ordering::Relaxed);
+    /// What the host accepts from here on.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.max_line_bytes
+            .store(limits.max_line_bytes, Ordering::Relaxed);
+        let calls = usize::try_from(limits.max_inflight_calls).unwrap_or(usize::MAX);
+        lock(&self.pending).limit = calls.max(1);
+        self.room.notify_all();
     }
 
     pub fn next_id(&self) -> i64 {
@@ -106,7 +119,8 @@ impl Link {
         }
     }
 
-    /// Sends a request and registers who waits for its answer.
+    /// Sends a request and registers who waits for its answer. Waits first while as many calls are open as the host
+    /// takes; only the end of a step, which makes room, goes through at once.
     pub fn open(
         &self,
         request: Request,
@@ -116,7 +130,14 @@ impl Link {
         let (sender, reply) = sync_channel(1);
         let id = request.id.clone();
         {
-            let mut pending = lock(&self.pending);
+            let ends_a_step = request.method == Method::STEP_END;
+            let full = |pending: &mut Pending| {
+                !ends_a_step && !pending.closed && pending.waiters.len() >= pending.limit
+            };
+            let mut pending = self
+                .room
+                .wait_while(lock(&self.pending), full)
+                .unwrap_or_else(PoisonError::into_inner);
             if pending.closed {
                 return Err(gone());
             }
@@ -129,6 +150,7 @@ impl Link {
         }
         if let Err(error) = self.send(&request.into()) {
             lock(&self.pending).waiters.remove(&id);
+            self.room.notify_one();
             return Err(error);
         }
         Ok(OpenCall { id, reply })
@@ -154,6 +176,7 @@ impl Link {
         let waiter = response
             .id
             .and_then(|id| lock(&self.pending).waiters.remove(&id));
+        self.room.notify_one();
         waiter.is_some_and(|waiter| {
             waiter
                 .reply
@@ -171,6 +194,7 @@ impl Link {
             }
             !hit
         });
+        self.room.notify_all();
     }
 
     /// Fails every wait, now and later: the host is gone.
@@ -179,6 +203,7 @@ impl Link {
         pending.closed = true;
         // Dropping the senders wakes the receivers.
         pending.waiters.clear();
+        self.room.notify_all();
     }
 }
 
@@ -239,6 +264,37 @@ mod tests {
     }
 
     #[test]
+    fn calls_over_the_hosts_limit_wait_for_room_and_the_end_of_a_step_does_not() {
+        let link = std::sync::Arc::new(link());
+        link.set_limits(&Limits {
+            max_inflight_calls: 1,
+            ..Limits::default()
+        });
+        let first = open(&link, 1, true);
+        let (opened, told) = sync_channel(1);
+        let other = link.clone();
+        let waiting = std::thread::spawn(move || {
+            let call = open(&other, 2, true);
+            opened.send(()).unwrap();
+            other.wait(call)
+        });
+        let end = Request {
+            id: 3.into(),
+            method: Method::STEP_END.into(),
+            params: Value::Null,
+        };
+        let end = link.open(end, "r", false).unwrap();
+        assert!(told.try_recv().is_err(), "the second call did not wait");
+        assert!(link.resolve(Response::ok(3.into(), Value::Null)));
+        assert!(matches!(link.wait(end), Reply::Outcome(Ok(_))));
+        assert!(link.resolve(Response::ok(1.into(), json!("one"))));
+        assert!(matches!(link.wait(first), Reply::Outcome(Ok(_))));
+        told.recv().unwrap();
+        assert!(link.resolve(Response::ok(2.into(), json!("two"))));
+        assert!(matches!(waiting.join().unwrap(), Reply::Outcome(Ok(value)) if value == "two"));
+    }
+
+    #[test]
     fn calls_fail_once_the_host_is_gone() {
         let link = link();
         let call = open(&link, 1, false);
@@ -257,7 +313,10 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_is_an_error_here_and_not_at_the_host() {
         let link = link();
-        link.set_max_line_bytes(50);
+        link.set_limits(&Limits {
+            max_line_bytes: 50,
+            ..Limits::default()
+        });
         let long = Notification {
             method: "x".repeat(60),
             params: Value::Null,

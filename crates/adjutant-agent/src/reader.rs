@@ -8,8 +8,8 @@ use std::{
 
 use adjutant_wire::{
     Decoder, Empty, ErrorCode, Frame, HealthAnswer, HostNotice, HostRequest, Initialize,
-    MAX_GARBAGE_LINES, Message, Notification, Outcome, PROTOCOL_VERSION, Request, RequestId,
-    Response, RpcError, RunHealth, Shutdown,
+    MAX_GARBAGE_LINES, MIN_PROTOCOL_VERSION, Message, Notification, Outcome, Request, RequestId,
+    Response, RpcError, RunHealth, Shutdown, negotiate,
 };
 use serde::Serialize;
 
@@ -106,17 +106,17 @@ fn answer<T: Serialize>(host: &Host, id: RequestId, result: Result<T, RpcError>)
 }
 
 fn initialize(host: &Host, offer: &Initialize) -> Result<adjutant_wire::Initialized, RpcError> {
-    if offer.protocol_version == 0 {
-        return Err(RpcError::new(
-            ErrorCode::InvalidParams,
-            "there is no protocol version 0",
-        ));
-    }
-    host.link.set_max_line_bytes(offer.limits.max_line_bytes);
+    let Some(version) = negotiate(offer.protocol_version) else {
+        let offered = offer.protocol_version;
+        let why =
+            format!("version {offered} of the wire is offered; {MIN_PROTOCOL_VERSION} is needed");
+        return Err(RpcError::new(ErrorCode::InvalidParams, why));
+    };
+    host.link.set_limits(&offer.limits);
     lock(&host.state).heartbeat = Duration::from_millis(offer.heartbeat_ms).max(MIN_HEARTBEAT);
     host.pulse.notify_all();
     let mut profile = host.profile.clone();
-    profile.protocol_version = offer.protocol_version.min(PROTOCOL_VERSION);
+    profile.protocol_version = version;
     Ok(profile)
 }
 
@@ -153,7 +153,18 @@ fn on_notification(host: &Host, notification: Notification) {
         HostNotice::RunCancel(cancel) => {
             runs.iter()
                 .filter(|run| run.scope.run_id == cancel.run_id)
+                .filter(|run| cancel.epoch.is_none_or(|epoch| epoch == run.scope.epoch))
                 .for_each(|run| run.cancel());
+        }
+        HostNotice::RunSteer(steer) => {
+            if let Some(run) = runs.iter().find(|run| run.scope == steer.scope) {
+                run.steer(steer.messages);
+            }
+        }
+        HostNotice::LlmDelta(delta) => {
+            if let Some(run) = runs.iter().find(|run| run.scope == delta.scope) {
+                run.delta(&delta);
+            }
         }
         HostNotice::CancelRequest(cancel) => {
             for run in runs.iter().filter(|run| run.request == cancel.request_id) {

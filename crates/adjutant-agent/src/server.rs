@@ -24,6 +24,7 @@ use crate::{
     link::{Link, lock},
     reader,
     run::Run,
+    transport,
 };
 
 /// How long runs may unwind after the host closed the connection.
@@ -67,6 +68,7 @@ impl Server {
             },
             capabilities,
             max_concurrent_runs: 1,
+            limits: None,
             agents: vec![AgentDescription {
                 name: name.to_owned(),
                 ..AgentDescription::default()
@@ -96,13 +98,26 @@ impl Server {
         self
     }
 
-    /// See [`serve`].
+    /// Says that the agents look at [`RunHandle::steering`] now and then, so that people can talk to a run at work.
+    #[must_use]
+    pub fn steerable(mut self) -> Self {
+        self.profile.capabilities.steer = true;
+        self
+    }
+
+    /// See [`serve`]. The environment variable `AGENT_WIRE` says where the host is; absent means stdin and stdout.
     pub fn serve<O, F>(self, code: F) -> ExitCode
     where
         O: Into<RunOutput>,
         F: Fn(&mut Run) -> RunResult<O> + Send + Sync + 'static,
     {
-        self.serve_on(std::io::stdin(), std::io::stdout(), code)
+        match transport::connect() {
+            Ok((input, output)) => self.serve_on(input, output, code),
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "adjutant-agent: {error}");
+                ExitCode::FAILURE
+            }
+        }
     }
 
     /// Serves on another pair of streams, such as a socket.

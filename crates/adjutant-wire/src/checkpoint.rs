@@ -7,6 +7,7 @@ use crate::{content::RunScope, dispatch::Call, method::Method};
 
 /// A saved state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Checkpoint {
     /// Its number; rises with each save of a run.
     pub seq: u64,
@@ -17,6 +18,7 @@ pub struct Checkpoint {
 
 /// Keeps a state, agent → host; durable when answered. Over the limit: -31011.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckpointSave {
     /// The attempt.
     #[serde(flatten)]
@@ -37,6 +39,7 @@ impl Call for CheckpointSave {
 
 /// The number under which a state was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckpointSaved {
     /// The number.
     pub seq: u64,
@@ -44,10 +47,11 @@ pub struct CheckpointSaved {
 
 /// Fetches a state, agent → host; null when there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckpointLoad {
-    /// The run.
-    pub run_id: String,
+    /// The attempt.
+    #[serde(flatten)]
+    pub scope: RunScope,
     /// Which one; absent means the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,

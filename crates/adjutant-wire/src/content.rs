@@ -7,6 +7,7 @@ use crate::fault::{ErrorCode, ErrorData, RpcError};
 
 /// An answer or parameters without content: `{}`. Null is read as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "Option<Map<String, Value>>")]
 pub struct Empty {}
 
@@ -18,6 +19,7 @@ impl From<Option<Map<String, Value>>> for Empty {
 
 /// Which attempt of which run a message belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunScope {
     /// The run.
@@ -30,6 +32,7 @@ pub struct RunScope {
 
 /// One message of a conversation. Fields that this version does not know are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
@@ -42,6 +45,7 @@ pub struct RunMessage {
 
 /// What a message says: plain text, or parts (`{"type": "text", "text": …}` and others).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Content {
     /// Plain text.
@@ -76,6 +80,7 @@ impl RunMessage {
 
 /// What a run is started with.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunInput {
     /// The conversation so far, oldest first.
     #[serde(default)]
@@ -87,6 +92,7 @@ pub struct RunInput {
 
 /// What a run answers. At least one field is usually there; none is allowed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunOutput {
     /// The answer as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,6 +148,7 @@ impl From<()> for RunOutput {
 
 /// What models and tools were used, as far as the agent measured it; what went through the host it counts itself.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TokenUsage {
     /// Tokens sent to models.
@@ -161,6 +168,7 @@ pub struct TokenUsage {
 
 /// A failure of the agent's code: of a step, of a child run, or of a whole attempt.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{kind}: {message}")]
 pub struct AgentFailure {
     /// A stable, short kind such as `tool_timeout` or `ValueError`.

@@ -12,6 +12,7 @@ use crate::{
 
 /// Is the reader alive? Host → agent. Answered from the reader, also while the agent works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "Empty")]
 pub struct HealthCheck {}
 
@@ -28,6 +29,7 @@ impl Call for HealthCheck {
 
 /// The agent's word on its health.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HealthAnswer {
     /// How it is.
     pub status: HealthStatus,
@@ -41,6 +43,7 @@ pub struct HealthAnswer {
 
 /// How a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Well.
@@ -52,6 +55,7 @@ pub enum HealthStatus {
 
 /// One run in a health answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunHealth {
     /// The run.
@@ -63,6 +67,7 @@ pub struct RunHealth {
 
 /// Finish and exit with 0, host → agent. No new runs; EOF, TERM and KILL follow.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Shutdown {
     /// How long the agent has, in milliseconds.
@@ -78,6 +83,7 @@ impl Call for Shutdown {
 
 /// Gives up on an open request, either way; that request then fails with -32800.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelRequest {
     /// The id that the sender of this notification gave the request.
@@ -90,6 +96,7 @@ impl Notice for CancelRequest {
 
 /// A log line, agent → host. What the process writes to stderr is kept as well, as level `info`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Log {
     /// How important.
@@ -113,6 +120,7 @@ impl Notice for Log {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// For whoever debugs the agent.

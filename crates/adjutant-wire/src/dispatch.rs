@@ -4,9 +4,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    CancelRequest, CheckpointLoad, CheckpointSave, Delegate, HealthCheck, Initialize, InputRequest,
-    LlmGenerate, Log, RunCancel, RunEvent, RunHeartbeat, RunStart, Shutdown, SignalWait, Sleep,
-    StepBegin, StepEnd, ToolsCall, ToolsList,
+    CallProgress, CancelRequest, CheckpointLoad, CheckpointSave, Delegate, HealthCheck, Hello,
+    Initialize, InputRequest, LlmDelta, LlmGenerate, Log, RunCancel, RunEvent, RunHeartbeat,
+    RunStart, RunSteer, Shutdown, SignalWait, Sleep, StepBegin, StepEnd, ToolsCall, ToolsChanged,
+    ToolsList,
     envelope::{Notification, Outcome, Request},
     error::{Error, Result},
     fault::{ErrorCode, RpcError},
@@ -102,7 +103,7 @@ dispatch! {
 }
 dispatch! {
     /// A notification that an agent sends.
-    AgentNotice from Notification as Notice { RunEvent, RunHeartbeat, Log, CancelRequest, }
+    AgentNotice from Notification as Notice { Hello, RunEvent, RunHeartbeat, Log, CancelRequest, }
 }
 dispatch! {
     /// A request that the host sends.
@@ -110,7 +111,9 @@ dispatch! {
 }
 dispatch! {
     /// A notification that the host sends.
-    HostNotice from Notification as Notice { RunCancel, CancelRequest, }
+    HostNotice from Notification as Notice {
+        RunCancel, RunSteer, ToolsChanged, CallProgress, LlmDelta, CancelRequest,
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub const EXIT_TRY_LATER: i32 = 75;
 
 /// What a command gets on stdin.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExecInput {
     /// The run.

@@ -91,6 +91,7 @@ impl fmt::Display for ErrorCode {
 
 /// The `error` of a response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{message} ({code})")]
 pub struct RpcError {
     /// The number; see [`ErrorCode`].
@@ -104,6 +105,7 @@ pub struct RpcError {
 
 /// What `data` of an error holds on this wire.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorData {
     /// [`ErrorCode::name`].

@@ -3,13 +3,54 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{codec::DEFAULT_MAX_LINE_BYTES, dispatch::Call, method::Method};
+use crate::{
+    codec::DEFAULT_MAX_LINE_BYTES,
+    dispatch::{Call, Notice},
+    method::Method,
+};
 
 /// The version that this crate speaks. New optional fields and methods do not change it.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// The oldest version that this crate still speaks.
+pub const MIN_PROTOCOL_VERSION: u32 = 1;
+
+/// The version to answer to an offer: the highest that this side knows and that is not above. `None` when the offer is
+/// older than what this side still speaks.
+#[must_use]
+pub const fn negotiate(offered: u32) -> Option<u32> {
+    if offered < MIN_PROTOCOL_VERSION {
+        None
+    } else if offered > PROTOCOL_VERSION {
+        Some(PROTOCOL_VERSION)
+    } else {
+        Some(offered)
+    }
+}
+
+/// The first line of an agent that connected to a socket, agent → host. On stdio it is not needed and ignored.
+///
+/// The host says nothing before it has read the token, for what it says in `initialize` is not for everybody.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Hello {
+    /// What the environment variable `AGENT_WIRE_TOKEN` holds. A secret; it opens one connection.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hello { token: \"…\" }")
+    }
+}
+
+impl Notice for Hello {
+    const METHOD: &'static str = Method::HELLO;
+}
+
 /// First message of a connection, host → agent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Initialize {
     /// The highest version that the host speaks.
@@ -44,6 +85,7 @@ impl Call for Initialize {
 
 /// The agent's answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Initialized {
     /// The version both will speak: the highest the agent knows that is not above the offer.
@@ -56,6 +98,9 @@ pub struct Initialized {
     /// How many runs the process takes at once; default 1.
     #[serde(default = "one")]
     pub max_concurrent_runs: u32,
+    /// What the agent accepts; absent means the wire's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<AgentLimits>,
     /// The agents in the program; empty means one, named as the host likes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentDescription>,
@@ -67,6 +112,7 @@ const fn one() -> u32 {
 
 /// Name and version of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Info {
     /// Name.
     pub name: String,
@@ -77,6 +123,7 @@ pub struct Info {
 
 /// Which process this is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Instance {
     /// The agent's key.
@@ -87,6 +134,7 @@ pub struct Instance {
 
 /// What the host answers besides the basics; a method behind a missing ability gets -32601 or -31006.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HostCapabilities {
     /// `step/begin`, `step/end`, `sleep`, `signal/wait`, `delegate`.
@@ -101,12 +149,13 @@ pub struct HostCapabilities {
     pub checkpoint: Option<CheckpointAbility>,
     /// `input/request`.
     pub input: bool,
-    /// `run/steer`; not part of this version's host.
+    /// `run/steer`.
     pub steer: bool,
 }
 
 /// How `llm/generate` behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LlmAbility {
     /// Whether deltas can be had.
@@ -115,6 +164,7 @@ pub struct LlmAbility {
 
 /// How checkpoints behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct CheckpointAbility {
     /// Largest state in bytes of JSON; absent means that only the line's limit counts.
@@ -124,6 +174,7 @@ pub struct CheckpointAbility {
 
 /// What the host accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
     /// Longest line in bytes, newline not counted.
@@ -141,8 +192,26 @@ impl Default for Limits {
     }
 }
 
+/// What the agent accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentLimits {
+    /// Longest line in bytes, newline not counted; the host sends none that is longer.
+    pub max_line_bytes: usize,
+}
+
+impl Default for AgentLimits {
+    fn default() -> Self {
+        Self {
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+        }
+    }
+}
+
 /// Loopback addresses for unmodified frameworks, with a token bound to the process.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Endpoints {
     /// Base URL that speaks OpenAI's API.
@@ -172,6 +241,7 @@ impl std::fmt::Debug for Endpoints {
 
 /// What the agent can do beyond level 1.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AgentCapabilities {
     /// Saves and resumes from checkpoints.
@@ -186,6 +256,7 @@ pub struct AgentCapabilities {
 
 /// One agent of a program.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentDescription {
     /// The name that `run/start` uses.
@@ -215,6 +286,14 @@ mod tests {
         let value = json!({"protocolVersion": 1, "info": {"name": "agent"}});
         let answer: Initialized = serde_json::from_value(value).unwrap();
         assert_eq!(answer.max_concurrent_runs, 1);
+    }
+
+    #[test]
+    fn the_highest_version_that_both_know_is_spoken() {
+        assert_eq!(negotiate(0), None);
+        assert_eq!(negotiate(MIN_PROTOCOL_VERSION), Some(MIN_PROTOCOL_VERSION));
+        assert_eq!(negotiate(PROTOCOL_VERSION), Some(PROTOCOL_VERSION));
+        assert_eq!(negotiate(PROTOCOL_VERSION + 7), Some(PROTOCOL_VERSION));
     }
 
     #[test]

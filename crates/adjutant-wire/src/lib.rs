@@ -29,6 +29,7 @@ mod checkpoint;
 mod content;
 mod control;
 mod initialize;
+mod live;
 mod routed;
 mod run;
 mod step;
@@ -38,6 +39,9 @@ mod wait;
 mod dispatch;
 mod error;
 pub mod exec;
+#[cfg(feature = "schema")]
+pub mod schema;
+pub mod transport;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointLoad, CheckpointSave, CheckpointSaved},
@@ -53,15 +57,19 @@ pub use crate::{
     error::{Error, Result},
     fault::{ErrorCode, ErrorData, RpcError},
     initialize::{
-        AgentCapabilities, AgentDescription, CheckpointAbility, Endpoints, HostCapabilities, Info,
-        Initialize, Initialized, Instance, Limits, LlmAbility, PROTOCOL_VERSION,
+        AgentCapabilities, AgentDescription, AgentLimits, CheckpointAbility, Endpoints, Hello,
+        HostCapabilities, Info, Initialize, Initialized, Instance, Limits, LlmAbility,
+        MIN_PROTOCOL_VERSION, PROTOCOL_VERSION, negotiate,
     },
+    live::{CallProgress, LlmDelta, ToolCallDelta, ToolsChanged},
     method::Method,
     routed::{
         GeneratedMessage, InputAction, InputAnswer, InputKind, InputRequest, LlmAnswer,
         LlmGenerate, ToolAnswer, ToolDescription, ToolsCall, ToolsList, ToolsPage,
     },
-    run::{RunBudget, RunCancel, RunEvent, RunHeartbeat, RunResult, RunStart, StopReason},
+    run::{
+        RunBudget, RunCancel, RunEvent, RunHeartbeat, RunResult, RunStart, RunSteer, StopReason,
+    },
     step::{StepBegin, StepDecision, StepEnd, StepTries},
     wait::{
         Child, ChildResult, ChildStatus, Delegate, Delegated, FailurePolicy, Signal, SignalWait,

@@ -18,6 +18,16 @@ impl Method {
     pub const HEALTH_CHECK: &'static str = "health/check";
     /// Host → agent, request: finish and exit.
     pub const SHUTDOWN: &'static str = "shutdown";
+    /// Host → agent, notification: more messages for a run under way.
+    pub const RUN_STEER: &'static str = "run/steer";
+    /// Host → agent, notification: the list of tools is another one now.
+    pub const TOOLS_CHANGED: &'static str = "tools/changed";
+    /// Host → agent, notification: how far an open call is.
+    pub const CALL_PROGRESS: &'static str = "call/progress";
+    /// Host → agent, notification: a piece of a model's answer.
+    pub const LLM_DELTA: &'static str = "llm/delta";
+    /// Agent → host, notification: first message on a socket; says who connects.
+    pub const HELLO: &'static str = "hello";
     /// Either way, notification: give up on a request.
     pub const CANCEL_REQUEST: &'static str = "$/cancel_request";
     /// Agent → host, notification: something observable happened.

@@ -11,6 +11,7 @@ use crate::{
 
 /// Asks a person, agent → host. May be parked, see [`crate::ErrorCode::Park`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct InputRequest {
     /// The attempt.
@@ -44,6 +45,7 @@ impl Call for InputRequest {
 
 /// What kind of answer a person is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InputKind {
     /// Yes or no.
@@ -57,6 +59,7 @@ pub enum InputKind {
 
 /// A person's answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InputAnswer {
     /// What they did.
     pub action: InputAction,
@@ -73,6 +76,7 @@ pub struct InputAnswer {
 
 /// What a person did with a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InputAction {
     /// Said yes, or filled in the form.
@@ -86,10 +90,11 @@ pub enum InputAction {
 
 /// Which tools are there? Agent → host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ToolsList {
-    /// The run.
-    pub run_id: String,
+    /// The attempt.
+    #[serde(flatten)]
+    pub scope: RunScope,
     /// Where the last page ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -102,6 +107,7 @@ impl Call for ToolsList {
 
 /// A page of tools.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ToolsPage {
     /// The tools.
@@ -116,6 +122,7 @@ pub struct ToolsPage {
 
 /// One tool, in MCP's words.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ToolDescription {
     /// The name that `tools/call` uses.
@@ -133,6 +140,7 @@ pub struct ToolDescription {
 
 /// Uses a tool, agent → host. Journaled by `callId`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ToolsCall {
     /// The attempt.
@@ -157,6 +165,7 @@ impl Call for ToolsCall {
 
 /// MCP's `CallToolResult`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ToolAnswer {
     /// Content blocks.
@@ -172,6 +181,7 @@ pub struct ToolAnswer {
 
 /// Asks a model, agent → host. Journaled by `callId`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LlmGenerate {
     /// The attempt.
@@ -193,6 +203,7 @@ impl Call for LlmGenerate {
 
 /// A model's answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LlmAnswer {
     /// What it said.
@@ -213,6 +224,7 @@ pub struct LlmAnswer {
 
 /// A message of a model.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedMessage {
     /// `assistant`.

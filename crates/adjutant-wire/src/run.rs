@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     checkpoint::Checkpoint,
-    content::{RunInput, RunOutput, RunScope, TokenUsage},
+    content::{RunInput, RunMessage, RunOutput, RunScope, TokenUsage},
     dispatch::{Call, Notice},
     method::Method,
 };
@@ -13,6 +13,7 @@ use crate::{
 /// Starts an attempt, host → agent. Stays open until the attempt ends. Failure of the agent's code is the error answer
 /// -31000, see [`AgentFailure`](crate::AgentFailure).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunStart {
     /// The attempt.
     #[serde(flatten)]
@@ -56,6 +57,7 @@ impl Call for RunStart {
 
 /// What is left of a budget; absent means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunBudget {
     /// Tokens, both ways.
@@ -71,6 +73,7 @@ pub struct RunBudget {
 
 /// The answer to `run/start`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunResult {
     /// Why the attempt ended.
@@ -105,6 +108,7 @@ impl RunResult {
 
 /// Why an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// The agent is done.
@@ -126,6 +130,7 @@ pub enum StopReason {
 
 /// Something observable, agent → host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunEvent {
     /// The attempt.
     #[serde(flatten)]
@@ -146,6 +151,7 @@ impl Notice for RunEvent {
 
 /// Still working, agent → host. Any other message about the run says so too.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunHeartbeat {
     /// The attempt.
     #[serde(flatten)]
@@ -164,10 +170,14 @@ impl Notice for RunHeartbeat {
 
 /// Asks a run to stop, host → agent. The answer is `run/start`'s own, with `cancelled`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunCancel {
     /// The run.
     pub run_id: String,
+    /// Which attempt of it; absent means the one that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Why, for people.
     #[serde(default)]
     pub reason: String,
@@ -178,4 +188,19 @@ pub struct RunCancel {
 
 impl Notice for RunCancel {
     const METHOD: &'static str = Method::RUN_CANCEL;
+}
+
+/// More messages for a run under way, host → agent; only to an agent that said `steer`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RunSteer {
+    /// The attempt.
+    #[serde(flatten)]
+    pub scope: RunScope,
+    /// What is said, oldest first. The agent takes it up when it next looks.
+    pub messages: Vec<RunMessage>,
+}
+
+impl Notice for RunSteer {
+    const METHOD: &'static str = Method::RUN_STEER;
 }

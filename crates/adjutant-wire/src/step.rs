@@ -14,6 +14,7 @@ use crate::{
 
 /// May this step run, or is its result known? Agent → host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StepBegin {
     /// The attempt.
@@ -36,6 +37,7 @@ impl Call for StepBegin {
 
 /// The host's word on a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum StepDecision {
     /// Done before: use this result.
@@ -64,6 +66,7 @@ const fn first() -> u32 {
 /// Journals a step's end, agent → host; durable when answered. Exactly one of `result` and `error` counts; with
 /// neither the step succeeded with null.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepEnd {
     /// The attempt.
     #[serde(flatten)]
@@ -102,6 +105,7 @@ impl Call for StepEnd {
 
 /// Tries of a step within one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StepTries {
     /// How often the step's code ran.

@@ -15,6 +15,7 @@ use crate::{
 
 /// A durable timer, agent → host; answered when it is over.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sleep {
     /// The attempt.
     #[serde(flatten)]
@@ -32,6 +33,7 @@ impl Call for Sleep {
 
 /// Waits for a signal by name, agent → host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SignalWait {
     /// The attempt.
@@ -53,6 +55,7 @@ impl Call for SignalWait {
 
 /// A signal that came; null instead of it means that the time was over first.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Signal {
     /// What the sender said.
     #[serde(default)]
@@ -61,6 +64,7 @@ pub struct Signal {
 
 /// Runs other agents and waits for them, agent → host.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Delegate {
     /// The attempt.
     #[serde(flatten)]
@@ -81,6 +85,7 @@ impl Call for Delegate {
 
 /// One child run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Child {
     /// The agent's key.
     pub agent: String,
@@ -94,6 +99,7 @@ pub struct Child {
 
 /// What a child's failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailurePolicy {
     /// Wait for all; then the call fails if one failed.
@@ -107,6 +113,7 @@ pub enum FailurePolicy {
 
 /// The children's results, in the order they were asked for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Delegated {
     /// One per child.
     pub results: Vec<ChildResult>,
@@ -114,6 +121,7 @@ pub struct Delegated {
 
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ChildResult {
     /// The child's run.
@@ -130,6 +138,7 @@ pub struct ChildResult {
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChildStatus {
     /// It answered.

@@ -43,14 +43,14 @@ pub(super) fn check_run(ctx: &RunContext, run_id: &str) -> Result<(), RpcError> 
 pub(super) fn check_request(ctx: &RunContext, request: &AgentRequest) -> Result<(), RpcError> {
     match request {
         AgentRequest::CheckpointSave(call) => check_scope(ctx, &call.scope),
-        AgentRequest::CheckpointLoad(call) => check_run(ctx, &call.run_id),
+        AgentRequest::CheckpointLoad(call) => check_scope(ctx, &call.scope),
         AgentRequest::StepBegin(call) => check_scope(ctx, &call.scope),
         AgentRequest::StepEnd(call) => check_scope(ctx, &call.scope),
         AgentRequest::Sleep(call) => check_scope(ctx, &call.scope),
         AgentRequest::SignalWait(call) => check_scope(ctx, &call.scope),
         AgentRequest::Delegate(call) => check_scope(ctx, &call.scope),
         AgentRequest::InputRequest(call) => check_scope(ctx, &call.scope),
-        AgentRequest::ToolsList(call) => check_run(ctx, &call.run_id),
+        AgentRequest::ToolsList(call) => check_scope(ctx, &call.scope),
         AgentRequest::ToolsCall(call) => check_scope(ctx, &call.scope),
         AgentRequest::LlmGenerate(call) => check_scope(ctx, &call.scope),
         _ => Ok(()),
