@@ -92,6 +92,8 @@ const fn dev(name: &'static str, job: &'static str, may_use: Allowed) -> Row {
 
 const CORE: &str = "adjutant-core";
 const WIRE: &str = "adjutant-wire";
+const LOGS: &str = "adjutant-logs";
+const CONFINE: &str = "adjutant-confine";
 const QUEUE: &str = "adjutant-queue";
 const STATE: &str = "adjutant-state";
 const EVENTS: &str = "adjutant-events";
@@ -110,6 +112,18 @@ pub const TABLE: &[Row] = &[
         1,
         WIRE,
         "the messages between the runtime and an agent in another process",
+        &[],
+    ),
+    row(
+        1,
+        LOGS,
+        "the logs of agents: bounded files, read back and followed, passed on",
+        &[],
+    ),
+    row(
+        1,
+        CONFINE,
+        "isolation of child processes: what one may see, change and reach",
         &[],
     ),
     row(
@@ -140,7 +154,7 @@ pub const TABLE: &[Row] = &[
         2,
         "adjutant-process",
         "child processes: owned, limited, supervised",
-        &[CORE, WIRE],
+        &[CORE, WIRE, LOGS, CONFINE],
     ),
     row(
         3,
