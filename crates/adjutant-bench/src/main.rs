@@ -13,12 +13,13 @@ mod servers;
 
 mod claims;
 mod events;
+mod processes;
 mod replay;
 mod rss;
 mod runs;
 mod start;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
@@ -64,8 +65,16 @@ fn print_line(text: &str) {
     println!("{text}");
 }
 
+fn main() -> Result<ExitCode> {
+    // This program is the helper of the processes that it measures.
+    if let Some(status) = adjutant_process::helper_main() {
+        return Ok(status);
+    }
+    run().map(|()| ExitCode::SUCCESS)
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn run() -> Result<()> {
     let args = Args::parse();
     if let Some(child) = args.child {
         return child.run().await;
@@ -107,5 +116,6 @@ async fn measure(bench: &mut Bench) -> Result<()> {
     events::measure(bench).await?;
     replay::measure(bench).await?;
     rss::measure(bench).await?;
+    processes::measure(bench).await?;
     start::measure(bench).await
 }

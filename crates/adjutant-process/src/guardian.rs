@@ -38,8 +38,25 @@ struct Charge {
     ground: Ground,
 }
 
-/// The runtime's side: a guardian for this program.
-pub(crate) fn start(helper: &Helper, ground: &Ground, own: &Incarnation) -> io::Result<Child> {
+/// The runtime's side: a guardian of this program's trees. Dropping it ends it.
+pub(crate) struct Guardian(Child);
+
+impl Guardian {
+    pub(crate) fn lives(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        // Before the runtime's end it has done nothing yet.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a guardian for this program.
+pub(crate) fn start(helper: &Helper, ground: &Ground, own: &Incarnation) -> io::Result<Guardian> {
     let charge = serde_json::to_vec(&Charge {
         runtime: std::process::id().cast_signed(),
         trees: own.tree(0),
@@ -53,11 +70,11 @@ pub(crate) fn start(helper: &Helper, ground: &Ground, own: &Incarnation) -> io::
         // So that no signal meant for the runtime's group ends it.
         .process_group(0)
         .current_dir("/");
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
+    let mut guardian = Guardian(command.spawn()?);
+    if let Some(mut stdin) = guardian.0.stdin.take() {
         stdin.write_all(&charge)?;
     }
-    Ok(child)
+    Ok(guardian)
 }
 
 /// The guardian's side.

@@ -61,7 +61,7 @@ impl Helper {
 pub fn helper_main() -> Option<ExitCode> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
     match arguments.as_slice() {
-        [only] if only == launcher::LAUNCH => Some(launcher::launch()),
+        [only] if only == launcher::LAUNCH => Some(launcher::serve()),
         [only] if only == guardian::GUARD => Some(guardian::guard()),
         _ => {
             THIS_PROGRAM.store(true, Ordering::Relaxed);

@@ -1,24 +1,29 @@
-//! Starts a program by way of a helper: this very program, executed again under a hidden name.
+//! Starts programs by way of a helper: this very program, executed again under a hidden name.
 //!
-//! The helper is single-threaded and knows nothing yet, so it can join control groups, take limits and rights from itself,
-//! and only then become the agent. It gets its order through a socket that stands in for its stdin; the agent's real stdin
-//! comes through that socket too. Nothing has to be inherited by chance, and nothing is in arguments or environment.
+//! The helper is single-threaded and knows nothing yet, so a copy of it can join control groups, take limits and rights
+//! from itself, and only then become the agent. One helper serves a runtime for as long as it lives: it forks for each
+//! agent, which costs a fraction of executing a large program once more. The copy is the runtime's own child, so that the
+//! runtime can wait for it and the kernel can end it with the runtime.
 //!
 //! ```text
-//! runtime -- order, stdin --> helper -- joins, limits itself --> agent
-//!         <-- ready, then the socket closes on exec -----------
+//! runtime -- stdin, stdout, stderr, a socket --> helper -- forks --> copy
+//!         <-- the copy's number ----------------
+//!         -- order ----------------------------------------------> joins, limits itself --> agent
+//!         <-- ready, then the socket closes on exec ------------------------------------
 //! ```
 //!
-//! Where there are no control groups the helper stays as the agent's *keeper*: see [`keeper`].
+//! Nothing has to be inherited by chance, and nothing is in arguments or environment. Where there are no control groups
+//! the copy stays as the agent's *keeper*: see [`keeper`].
 
 mod child;
 mod keeper;
 mod order;
 mod parent;
+mod server;
 
 pub use self::order::Step;
 pub(crate) use self::{
-    child::{LAUNCH, launch},
     order::Order,
-    parent::{Control, start},
+    parent::{Control, Launcher},
+    server::{LAUNCH, serve},
 };

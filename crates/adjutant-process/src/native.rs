@@ -1,19 +1,21 @@
 //! Processes of this machine, each owned with its whole tree.
 
 mod direct;
+mod first;
 mod instance;
 mod spawner;
 mod streams;
 mod warden;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rustix::process::Signal;
-use tokio::{process::Child, runtime::Handle, sync::oneshot};
+use tokio::{io::unix::AsyncFd, runtime::Handle, sync::oneshot};
 
-pub(crate) use self::direct::die_with_this_program;
+pub(crate) use self::{direct::die_with_this_program, first::abandon};
 use self::{
+    first::End,
     instance::Instance,
     spawner::{Job, Spawner, Started},
     streams::Watched,
@@ -137,20 +139,19 @@ impl ProcessManager for NativeProcesses {
         self.spawner.take(job).await.map_err(|_| gone())?;
         let Started {
             owned,
-            mut child,
             stdin,
+            stdout,
+            stderr,
             launch,
         } = started.await.map_err(|_| gone())??;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            let source = io::ErrorKind::BrokenPipe.into();
-            return Err(Error::Start { program, source });
-        };
-        let mut agent = child.id().unwrap_or_default();
+        let handle = owned.instance.first().watch();
+        let handle = handle.map_err(|source| Error::Start { program, source })?;
+        let mut agent = owned.instance.first().pid;
         let mut keeper = None;
         if let Some((mut control, order)) = launch
             && let Some(pid) = control.started(&order).await?
         {
-            agent = pid.cast_unsigned();
+            agent = pid;
             keeper = Some(control);
         }
         let instance = Arc::clone(&owned.instance);
@@ -158,9 +159,10 @@ impl ProcessManager for NativeProcesses {
         Ok(Spawned {
             process: Box::new(NativeProcess {
                 owned,
-                child,
-                agent,
+                handle,
+                agent: agent.cast_unsigned(),
                 keeper,
+                first_ended: None,
                 ended: None,
                 _spawner: Arc::clone(&self.spawner),
             }),
@@ -205,29 +207,40 @@ impl Owned {
 }
 
 struct NativeProcess {
-    // Dropped before `child`: tokio reaps it in the background afterwards, and until then its number is ours.
     owned: Owned,
-    child: Child,
+    /// Ready when the tree's first process has ended.
+    handle: AsyncFd<OwnedFd>,
     /// The number of the agent's own process.
     agent: u32,
-    /// The way to the keeper if `child` is one. Its end is the keeper's sign to end the tree.
+    /// The way to the keeper if the first process is one. Its end is the keeper's sign to end the tree.
     keeper: Option<Control>,
+    first_ended: Option<End>,
     ended: Option<ExitReason>,
     _spawner: Arc<Spawner>,
 }
 
 impl NativeProcess {
-    async fn end(&mut self) -> Result<ExitReason> {
-        use std::os::unix::process::ExitStatusExt;
+    /// Waits for the first process. Dropping the future loses nothing.
+    async fn first_end(&self) -> io::Result<End> {
+        loop {
+            if let Some(end) = self.owned.instance.first().end()? {
+                return Ok(end);
+            }
+            self.handle.readable().await?.clear_ready();
+        }
+    }
 
-        let pid = self.agent;
-        let waited = self.child.wait().await;
-        let status = waited.map_err(|source| Error::Wait { pid, source })?;
+    async fn end(&mut self) -> Result<ExitReason> {
+        if self.first_ended.is_none() {
+            let pid = self.agent;
+            let ended = self.first_end().await;
+            self.first_ended = Some(ended.map_err(|source| Error::Wait { pid, source })?);
+        }
         let told = match &mut self.keeper {
             Some(keeper) => keeper.ended().await,
             None => None,
         };
-        let (code, signal) = told.unwrap_or((status.code(), status.signal()));
+        let (code, signal) = told.or(self.first_ended).unwrap_or_default();
         let reason = self.owned.instance.reason(code, signal);
         // A keeper that tells the agent's end has seen to everything else.
         self.owned.gone = told.is_some();

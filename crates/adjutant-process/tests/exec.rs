@@ -48,7 +48,7 @@ async fn a_status_other_than_zero_is_a_retriable_failure_with_the_end_of_stderr(
     let details: serde_json::Value = failure.details.to().unwrap();
     assert_eq!(
         details,
-        json!({ "exit_code": 4, "signal": null, "stderr": ["first", "last"] })
+        json!({ "reason": { "exited": 4 }, "exit_code": 4, "signal": null, "stderr": ["first", "last"] })
     );
 }
 

@@ -1,27 +1,26 @@
-//! The helper's side: from an order to the agent.
+//! A copy of the helper: from an order to the agent.
 
 use std::{
-    fs,
-    io::{self, stdin},
-    os::unix::{net::UnixStream, process::CommandExt},
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
     process::{Command, ExitCode},
 };
 
 use rustix::{
-    io::fcntl_dupfd_cloexec,
-    process::{Pid, Signal, getppid, set_parent_process_death_signal},
-    stdio::dup2_stdin,
+    process::{Pid, Signal, getppid, set_parent_process_death_signal, setpgid},
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
     thread::set_no_new_privs,
 };
 
 use super::{
     keeper,
     order::{Order, Report, Step, receive, report},
+    server::Files,
 };
 use crate::limits::Rlimits;
-
-/// The hidden argument.
-pub(crate) const LAUNCH: &str = "__launch";
 
 /// When memory runs out on the machine, agents go before the runtime; 0 to 1000.
 const OOM_SCORE: &str = "300";
@@ -29,13 +28,10 @@ const OOM_SCORE: &str = "300";
 /// A step that failed.
 pub(super) type Failure = (Step, io::Error);
 
-/// Becomes the agent that an order on stdin asks for, or looks after it.
-pub(crate) fn launch() -> ExitCode {
-    let Ok(socket) = fcntl_dupfd_cloexec(stdin(), 3) else {
-        return ExitCode::FAILURE;
-    };
-    let socket = UnixStream::from(socket);
-    let failed = match carry_out(&socket) {
+/// Becomes the agent that an order asks for, or looks after it.
+pub(super) fn launch(files: Files) -> ExitCode {
+    let Files { socket, streams } = files;
+    let failed = match carry_out(&socket, streams) {
         Ok(code) => return code,
         Err(failed) => failed,
     };
@@ -47,10 +43,9 @@ pub(crate) fn launch() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn carry_out(socket: &UnixStream) -> Result<ExitCode, Failure> {
-    let (order, stdin) = receive(socket).map_err(|error| (Step::Order, error))?;
-    dup2_stdin(&stdin).map_err(|error| (Step::Order, error.into()))?;
-    drop(stdin);
+fn carry_out(socket: &UnixStream, streams: [OwnedFd; 3]) -> Result<ExitCode, Failure> {
+    take(streams).map_err(|error| (Step::Order, error))?;
+    let order = receive(socket).map_err(|error| (Step::Order, error))?;
     if !order.keep {
         tie(&order).map_err(|error| (Step::Tie, error))?;
     }
@@ -61,6 +56,15 @@ fn carry_out(socket: &UnixStream) -> Result<ExitCode, Failure> {
     report(socket, Report::Ready);
     // Comes back only when it fails.
     Err((Step::Exec, command(&order).exec()))
+}
+
+/// Makes these the standard streams, and this process the first of a group of its own.
+fn take(streams: [OwnedFd; 3]) -> io::Result<()> {
+    let [stdin, stdout, stderr] = streams;
+    dup2_stdin(stdin)?;
+    dup2_stdout(stdout)?;
+    dup2_stderr(stderr)?;
+    Ok(setpgid(None, None)?)
 }
 
 /// Lets the kernel kill this process when the runtime dies.

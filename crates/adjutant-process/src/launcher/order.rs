@@ -2,19 +2,11 @@
 
 use std::{
     fmt,
-    io::{self, IoSlice, IoSliceMut, Read, Write},
-    mem::MaybeUninit,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
     path::PathBuf,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use serde::{Deserialize, Serialize};
 
 use crate::{environment::Environment, limits::Limits};
@@ -87,47 +79,24 @@ impl fmt::Display for Step {
     }
 }
 
-/// Sends an order together with the agent's stdin.
-pub(super) fn send(socket: &UnixStream, order: &Order, stdin: &OwnedFd) -> io::Result<()> {
+/// Sends an order.
+pub(super) fn send(mut socket: &UnixStream, order: &Order) -> io::Result<()> {
     let text = serde_json::to_vec(order)?;
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = [stdin.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    sendmsg(
-        socket,
-        &[IoSlice::new(&length)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
-    let mut socket = socket;
-    socket.write_all(&text)
+    socket.write_all(&[&length[..], &text].concat())
 }
 
 /// Receives what [`send`] sends.
-pub(super) fn receive(socket: &UnixStream) -> io::Result<(Order, OwnedFd)> {
-    let broken = || io::Error::from(io::ErrorKind::InvalidData);
+pub(super) fn receive(mut socket: &UnixStream) -> io::Result<Order> {
     let mut length = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let slices = &mut [IoSliceMut::new(&mut length)];
-    let message = recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
-    let stdin = file
-        .filter(|_| message.bytes == length.len())
-        .ok_or_else(broken)?;
+    socket.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_ORDER_BYTES {
-        return Err(broken());
+        return Err(io::ErrorKind::InvalidData.into());
     }
     let mut text = vec![0; length];
-    let mut socket = socket;
     socket.read_exact(&mut text)?;
-    Ok((serde_json::from_slice(&text)?, stdin))
+    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Sends a report. When nobody listens any more there is nobody to tell.
@@ -144,9 +113,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_arrives_whole_with_the_file() {
+    fn a_long_order_arrives_whole() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (read, write) = std::io::pipe().unwrap();
         let order = Order {
             runtime: 1,
             program: "/bin/true".into(),
@@ -157,22 +125,18 @@ mod tests {
             limits: Limits::default(),
             keep: false,
         };
-        let (received, stdin) = std::thread::scope(|scope| {
+        let received = std::thread::scope(|scope| {
             let receiver = scope.spawn(|| receive(&theirs).unwrap());
-            send(&ours, &order, &read.into()).unwrap();
+            send(&ours, &order).unwrap();
             receiver.join().unwrap()
         });
         assert_eq!(received.args, order.args);
-        drop(write);
-        let mut rest = Vec::new();
-        std::fs::File::from(stdin).read_to_end(&mut rest).unwrap();
-        assert_eq!(rest, b"");
     }
 
     #[test]
-    fn an_order_without_a_file_is_refused() {
+    fn an_order_that_is_too_long_is_refused() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ours.write_all(&4_u32.to_le_bytes()).unwrap();
+        ours.write_all(&u32::MAX.to_le_bytes()).unwrap();
         assert!(receive(&theirs).is_err());
     }
 }

@@ -1,71 +1,135 @@
 //! The runtime's side: gives the order, and learns what came of it.
 
 use std::{
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
-    process::Stdio,
+    io::{self, IoSlice, Read},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream as StdStream, process::CommandExt},
+    },
+    process::{Child, Stdio},
     time::Duration,
 };
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::{UnixStream, unix::pipe},
-    process::{Child, Command},
     time::timeout,
 };
 
 use super::{
-    child::LAUNCH,
     order::{Order, Report, Step, send},
+    server::{FILES, LAUNCH},
 };
 use crate::{
     error::{Error, Result},
     helper::Helper,
 };
 
-/// A helper that has not started the agent by then is stuck.
+/// A copy that has not become the agent by then is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A helper under way.
+/// The helper. Dropping it ends it; its copies go on.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    helper: Child,
+    socket: StdStream,
+}
+
+/// An agent under way.
 pub(crate) struct Launching {
-    /// The helper, which becomes the agent or its keeper.
-    pub(crate) child: Child,
-    /// The agent's stdin.
+    /// The number of the helper's copy, which becomes the agent or its keeper.
+    pub(crate) pid: i32,
     pub(crate) stdin: pipe::Sender,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
     pub(crate) control: Control,
 }
 
-/// The way to a helper. To a keeper its end means that the runtime is gone.
+/// The way to a helper's copy. To a keeper its end means that the runtime is gone.
 pub(crate) struct Control {
     socket: BufReader<UnixStream>,
     line: Vec<u8>,
 }
 
-/// Starts a helper. Must be called within a runtime.
-pub(crate) fn start(helper: &Helper, order: &Order) -> io::Result<Launching> {
-    let (ours, theirs) = StdStream::pair()?;
-    let (read, write) = io::pipe()?;
-    let mut command: Command = helper.command(LAUNCH).into();
-    command
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        // A keeper has to live until its tree is gone, and learns from the socket when it is time.
-        .kill_on_drop(!order.keep);
-    let child = command.spawn()?;
-    // The command holds the helper's end of the socket, which is to close when the helper ends.
-    drop(command);
-    send(&ours, order, &read.into())?;
-    ours.set_nonblocking(true)?;
-    Ok(Launching {
-        child,
-        stdin: pipe::Sender::from_owned_fd(write.into())?,
-        control: Control {
-            socket: BufReader::new(UnixStream::from_std(ours)?),
-            line: Vec::new(),
-        },
-    })
+impl Launcher {
+    /// Starts the helper. Its copies are children of the calling thread's process and end with that thread.
+    pub(crate) fn start(helper: &Helper) -> io::Result<Self> {
+        let (socket, theirs) = StdStream::pair()?;
+        let mut command = helper.command(LAUNCH);
+        command
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // So that no signal meant for the runtime's group ends it.
+            .process_group(0)
+            .current_dir("/");
+        let helper = command.spawn()?;
+        Ok(Self { helper, socket })
+    }
+
+    /// Has an agent started. Must be called within a runtime.
+    pub(crate) fn launch(&self, order: &Order) -> io::Result<Launching> {
+        let (control, theirs) = StdStream::pair()?;
+        let ((stdin, ours_in), (ours_out, stdout), (ours_err, stderr)) =
+            (io::pipe()?, io::pipe()?, io::pipe()?);
+        let pid = self.fork([
+            theirs.as_fd(),
+            stdin.as_fd(),
+            stdout.as_fd(),
+            stderr.as_fd(),
+        ])?;
+        // The copy reads at the same time, so that no order is too long for the socket.
+        drop(theirs);
+        let sent = send(&control, order).and_then(|()| control.set_nonblocking(true));
+        let open = || {
+            sent?;
+            Ok(Launching {
+                pid,
+                stdin: pipe::Sender::from_owned_fd(ours_in.into())?,
+                stdout: pipe::Receiver::from_owned_fd(ours_out.into())?,
+                stderr: pipe::Receiver::from_owned_fd(ours_err.into())?,
+                control: Control {
+                    socket: BufReader::new(UnixStream::from_std(control)?),
+                    line: Vec::new(),
+                },
+            })
+        };
+        open().inspect_err(|_| crate::native::abandon(pid))
+    }
+
+    fn fork(&self, files: [BorrowedFd<'_>; FILES]) -> io::Result<i32> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(&[0])],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        let mut answer = [0; 4];
+        let mut socket = &self.socket;
+        socket.read_exact(&mut answer)?;
+        match i32::from_le_bytes(answer) {
+            pid @ 1.. => Ok(pid),
+            errno => Err(io::Error::from_raw_os_error(-errno)),
+        }
+    }
+
+    /// Whether it can be asked.
+    pub(crate) fn lives(&mut self) -> bool {
+        matches!(self.helper.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // It holds nothing that would have to be put in order.
+        let _ = self.helper.kill();
+        let _ = self.helper.wait();
+    }
 }
 
 impl Control {

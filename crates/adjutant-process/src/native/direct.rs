@@ -1,26 +1,36 @@
 //! Starting a program without a helper: what it has to do to itself happens between fork and exec.
 
-use std::{fs::File, io, path::PathBuf, process::Stdio};
+use std::{
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use tokio::process::Command;
+use tokio::net::unix::pipe;
 
 use super::{
-    Owned,
-    spawner::{Started, enter},
+    first::{First, abandon},
+    spawner::Begun,
 };
 use crate::{
     error::{Error, Result},
     limits::Rlimits,
     port::ProcessSpec,
+    tree::Tree,
 };
 
 /// Starts the program of `spec`. Must be called within a runtime.
-pub(super) fn start(owned: Owned, spec: &ProcessSpec) -> Result<Started> {
-    let failed = |source| Error::Start {
+pub(super) fn start(tree: &dyn Tree, spec: &ProcessSpec) -> Result<Begun> {
+    begin(tree, spec).map_err(|source| Error::Start {
         program: spec.program.clone(),
         source,
-    };
-    let mut command = std::process::Command::new(&spec.program);
+    })
+}
+
+fn begin(tree: &dyn Tree, spec: &ProcessSpec) -> io::Result<Begun> {
+    let mut command = Command::new(&spec.program);
     command
         .args(&spec.args)
         .current_dir(&spec.dir)
@@ -28,20 +38,28 @@ pub(super) fn start(owned: Owned, spec: &ProcessSpec) -> Result<Started> {
         .envs(spec.env.iter())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let entrances = owned.instance.tree.entrances();
-    confine(&mut command, entrances, Rlimits::of(&spec.limits)).map_err(failed)?;
+        .stderr(Stdio::piped())
+        .process_group(0);
+    confine(&mut command, tree.entrances(), Rlimits::of(&spec.limits))?;
     die_with_this_program(&mut command);
-    let mut command = Command::from(command);
-    command.process_group(0).kill_on_drop(true);
-    let mut child = command.spawn().map_err(failed)?;
-    enter(&owned, &child, false);
-    let stdin = child.stdin.take();
-    let stdin = stdin.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-    Ok(Started {
-        owned,
-        child,
-        stdin: Box::new(stdin),
+    let mut child = command.spawn()?;
+    let pid = child.id().cast_signed();
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let open = || {
+        Ok((
+            pipe::Sender::from_owned_fd(OwnedFd::from(stdin.ok_or_else(missing)?))?,
+            pipe::Receiver::from_owned_fd(OwnedFd::from(stdout.ok_or_else(missing)?))?,
+            pipe::Receiver::from_owned_fd(OwnedFd::from(stderr.ok_or_else(missing)?))?,
+        ))
+    };
+    let opened: io::Result<_> = open();
+    let (stdin, stdout, stderr) = opened.inspect_err(|_| abandon(pid))?;
+    Ok(Begun {
+        first: First::of(pid)?,
+        stdin,
+        stdout,
+        stderr,
         launch: None,
     })
 }
@@ -51,13 +69,7 @@ pub(super) fn start(owned: Owned, spec: &ProcessSpec) -> Result<Started> {
     unsafe_code,
     reason = "only the child itself can do these things, and without a helper there is no other place for them"
 )]
-fn confine(
-    command: &mut std::process::Command,
-    entrances: Vec<PathBuf>,
-    rlimits: Rlimits,
-) -> io::Result<()> {
-    use std::os::unix::process::CommandExt;
-
+fn confine(command: &mut Command, entrances: Vec<PathBuf>, rlimits: Rlimits) -> io::Result<()> {
     let open = |path: PathBuf| File::options().write(true).open(path);
     let entrances: Vec<File> = entrances.into_iter().map(open).collect::<Result<_, _>>()?;
     // SAFETY: the hook runs in the child between fork and exec, where only async-signal-safe calls are allowed and
@@ -82,9 +94,7 @@ fn confine(
     unsafe_code,
     reason = "the kernel offers this to the child itself only, and std has no safe name for it"
 )]
-pub(crate) fn die_with_this_program(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
-
+pub(crate) fn die_with_this_program(command: &mut Command) {
     use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
     let parent = Pid::from_raw(std::process::id().cast_signed());

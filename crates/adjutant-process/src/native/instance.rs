@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::first::First;
 use crate::{
     limits::{LimitKind, Limits, Seen, Watch},
     port::ExitReason,
@@ -21,6 +22,7 @@ const SIGXFSZ: i32 = 25;
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) tree: Box<dyn Tree>,
+    first: First,
     limits: Limits,
     watch: Watch,
     started: Instant,
@@ -33,9 +35,10 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(tree: Box<dyn Tree>, limits: Limits, ground: &Ground) -> Self {
+    pub(super) fn new(tree: Box<dyn Tree>, first: First, limits: Limits, ground: &Ground) -> Self {
         Self {
             tree,
+            first,
             watch: Watch::new(&limits, ground),
             limits,
             started: Instant::now(),
@@ -43,6 +46,11 @@ impl Instance {
             output: AtomicU64::new(0),
             over: OnceLock::new(),
         }
+    }
+
+    /// The tree's first process.
+    pub(super) const fn first(&self) -> &First {
+        &self.first
     }
 
     /// Notes that a byte went in or out.

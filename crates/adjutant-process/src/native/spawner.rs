@@ -3,23 +3,23 @@
 //! The kernel kills a process at the end of the *thread* that started it, so one thread starts them all and lives as long
 //! as any of them.
 
-use std::{process::Child as Guardian, sync::Arc};
+use std::{io, sync::Arc};
 
 use tokio::{
-    process::Child,
+    net::unix::pipe,
     runtime::Handle,
     sync::{mpsc, oneshot},
 };
 
-use super::{Owned, direct, instance::Instance, warden::Warden};
+use super::{Owned, direct, first::First, instance::Instance, warden::Warden};
 use crate::{
     error::{Error, Result},
-    guardian,
+    guardian::{self, Guardian},
     helper::Helper,
-    launcher::{self, Control, Order},
+    launcher::{Control, Launcher, Order},
     port::ProcessSpec,
     procfs::Stat,
-    tree::{Ground, Incarnation, VARIABLE},
+    tree::{Ground, Incarnation, Tree, VARIABLE},
 };
 
 /// Starts that may be waiting for the thread at once; more wait in their callers.
@@ -37,11 +37,21 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Started>>,
 }
 
-/// A process that has been started, or a helper that is about to.
+/// A process that has been started, or a helper's copy that is about to become it.
 pub(super) struct Started {
     pub(super) owned: Owned,
-    pub(super) child: Child,
-    pub(super) stdin: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    pub(super) stdin: pipe::Sender,
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
+    pub(super) launch: Option<(Control, Order)>,
+}
+
+/// The same before anybody owns it.
+pub(super) struct Begun {
+    pub(super) first: First,
+    pub(super) stdin: pipe::Sender,
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
     pub(super) launch: Option<(Control, Order)>,
 }
 
@@ -53,6 +63,7 @@ impl Spawner {
             own: Incarnation::current(),
             ground,
             helper,
+            launcher: None,
             guardian: None,
             warden: Warden::start().map_err(failed)?,
         };
@@ -80,30 +91,52 @@ struct Thread {
     own: Incarnation,
     ground: Arc<Ground>,
     helper: Option<Helper>,
+    launcher: Option<Launcher>,
     guardian: Option<Guardian>,
     warden: Warden,
 }
 
 impl Thread {
-    fn start(&mut self, spec: ProcessSpec) -> Result<Started> {
+    fn start(&mut self, mut spec: ProcessSpec) -> Result<Started> {
         self.guard();
         let limits = spec.limits;
         let made = self.ground.tree(&self.own, &limits);
         let (name, tree) = made.map_err(|source| Error::Tree { source })?;
+        spec.env.set(VARIABLE, name);
+        let begun = match &self.helper {
+            Some(_) => self.launch(&*tree, spec),
+            None => direct::start(&*tree, &spec),
+        };
+        let begun = begun.inspect_err(|_| {
+            tree.remove();
+        })?;
+        let Begun {
+            first,
+            stdin,
+            stdout,
+            stderr,
+            launch,
+        } = begun;
+        // It has not been reaped and so is still there.
+        if let Some(stat) = Stat::of(first.pid) {
+            let keeper = launch.as_ref().is_some_and(|(_, order)| order.keep);
+            tree.entered(stat, keeper);
+        }
         let owned = Owned {
-            instance: Arc::new(Instance::new(tree, limits, &self.ground)),
+            instance: Arc::new(Instance::new(tree, first, limits, &self.ground)),
             warden: self.warden.clone(),
             gone: false,
         };
-        let mut spec = spec;
-        spec.env.set(VARIABLE, name);
-        match &self.helper {
-            Some(helper) => self.launch(helper, owned, spec),
-            None => direct::start(owned, &spec),
-        }
+        Ok(Started {
+            owned,
+            stdin,
+            stdout,
+            stderr,
+            launch,
+        })
     }
 
-    fn launch(&self, helper: &Helper, owned: Owned, spec: ProcessSpec) -> Result<Started> {
+    fn launch(&mut self, tree: &dyn Tree, spec: ProcessSpec) -> Result<Begun> {
         let ProcessSpec {
             program,
             args,
@@ -111,28 +144,41 @@ impl Thread {
             env,
             limits,
         } = spec;
-        let keep = matches!(*self.ground, Ground::Plain);
         let order = Order {
             runtime: std::process::id().cast_signed(),
             program,
             args,
             dir,
             env,
-            entrances: owned.instance.tree.entrances(),
+            entrances: tree.entrances(),
             limits,
-            keep,
+            keep: matches!(*self.ground, Ground::Plain),
         };
-        let launching = launcher::start(helper, &order).map_err(|source| Error::Start {
+        let launched = self.launcher().and_then(|launcher| {
+            let launching = launcher.launch(&order)?;
+            Ok((First::of(launching.pid)?, launching))
+        });
+        let (first, launching) = launched.map_err(|source| Error::Start {
             program: order.program.clone(),
             source,
         })?;
-        enter(&owned, &launching.child, keep);
-        Ok(Started {
-            owned,
-            child: launching.child,
-            stdin: Box::new(launching.stdin),
+        Ok(Begun {
+            first,
+            stdin: launching.stdin,
+            stdout: launching.stdout,
+            stderr: launching.stderr,
             launch: Some((launching.control, order)),
         })
+    }
+
+    /// The launcher, which is started for the first agent, and again if somebody has killed it.
+    fn launcher(&mut self) -> io::Result<&Launcher> {
+        let helper = self.helper.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        drop(self.launcher.take_if(|launcher| !launcher.lives()));
+        match &mut self.launcher {
+            Some(launcher) => Ok(launcher),
+            none => Ok(none.insert(Launcher::start(helper)?)),
+        }
     }
 
     /// Sees to it that there is a guardian. Keepers need none.
@@ -144,21 +190,12 @@ impl Thread {
         else {
             return;
         };
-        let lives = |guardian: &mut Guardian| matches!(guardian.try_wait(), Ok(None));
-        if self.guardian.as_mut().is_some_and(lives) {
+        if self.guardian.as_mut().is_some_and(Guardian::lives) {
             return;
         }
         match guardian::start(helper, &self.ground, &self.own) {
             Ok(guardian) => self.guardian = Some(guardian),
             Err(error) => tracing::warn!(%error, "nobody will clean up if this program is killed"),
         }
-    }
-}
-
-/// Tells the tree about its first process, which has not been reaped and so is still there.
-pub(super) fn enter(owned: &Owned, child: &Child, keeper: bool) {
-    let first = child.id().and_then(|pid| Stat::of(pid.cast_signed()));
-    if let Some(first) = first {
-        owned.instance.tree.entered(first, keeper);
     }
 }

@@ -130,7 +130,8 @@ impl Thread {
 impl Ending {
     /// One try.
     fn is_over(&mut self, now: Instant) -> bool {
-        if self.instance.tree.remove() {
+        let is_gone = self.instance.tree.remove();
+        if self.instance.first().reap() && is_gone {
             return true;
         }
         self.instance.tree.kill();
