@@ -43,6 +43,7 @@ pub use crate::{
     config::{Config, Fluentd, FluentdAddress, Format, Rotation},
     cut::{LineCutter, MAX_LINE_BYTES},
     error::{Error, Result},
+    line::level_of,
     query::Query,
     read::Reader,
     record::{Level, Record, Stream},

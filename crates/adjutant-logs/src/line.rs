@@ -19,6 +19,12 @@ const LEVEL_KEYS: [&str; 5] = ["level", "levelname", "severity", "lvl", "log.lev
 const MESSAGE_KEYS: [&str; 4] = ["message", "msg", "event", "text"];
 const TIME_KEYS: [&str; 6] = ["time", "timestamp", "@timestamp", "ts", "asctime", "t"];
 
+/// The level that a line tells of itself.
+#[must_use]
+pub fn level_of(text: &str) -> Option<Level> {
+    read(text).level
+}
+
 /// Takes a line apart, as far as its form is known.
 pub(crate) fn read(text: &str) -> Line {
     let structured = match text.as_bytes().first() {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use adjutant_core::{AgentError, ErrorInfo, EventType, RunContext, RunResult};
+use adjutant_core::{AgentError, ErrorInfo, EventType, NewEvent, RunContext, RunResult};
 use adjutant_wire::exec::{ExecInput, read_exit};
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
     time::timeout,
 };
 
@@ -20,6 +21,9 @@ use crate::{
 
 /// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// Log lines that wait to become events.
+const MAX_WAITING_EVENTS: usize = 256;
 
 /// Gives the process its input and returns what it makes of it.
 pub(crate) async fn run(
@@ -37,7 +41,9 @@ pub(crate) async fn run(
     let started = json!({ "pid": process.id(), "command": manifest.command });
     ctx.emit(EventType::ProcessStarted, started).await?;
 
-    let mut logs = Logs::new(stderr);
+    let observer = process.observer();
+    let working = observer.working_on(ctx.run_id());
+    let mut logs = Logs::new(stderr).observed(observer);
     let work = converse(
         ctx,
         manifest,
@@ -66,7 +72,9 @@ pub(crate) async fn run(
             tracing::debug!(run_id = %ctx.run_id(), %error, "a process's end was not written");
         }
     }
-    conclude(reason, &answer?, &manifest.limits, &logs)
+    let result = conclude(reason, &answer?, &manifest.limits, &logs)?;
+    working.spent(&result.usage);
+    Ok(result)
 }
 
 fn input(ctx: &RunContext) -> Result<Vec<u8>, AgentError> {
@@ -106,13 +114,23 @@ async fn converse(
     // One byte more than allowed tells too much from just enough.
     let mut stdout = stdout.take(limit as u64 + 1);
     let streams = async {
+        // However long an event takes to be written, the process never waits to write its next line.
+        let (heard, mut events) = mpsc::channel::<NewEvent>(MAX_WAITING_EVENTS);
         let listen = async {
             while let Some(event) = logs.next(ctx).await {
                 if let Some(event) = event {
-                    ctx.emit(event.event_type, event.payload).await?;
+                    // A log is worth less than the run: when events pile up, lines are not added to the pile.
+                    let _ = heard.try_send(event);
                 }
             }
+            drop(heard);
             Ok::<(), AgentError>(())
+        };
+        let tell = async {
+            while let Some(event) = events.recv().await {
+                ctx.emit(event.event_type, event.payload).await?;
+            }
+            Ok(())
         };
         let read = async {
             stdout.read_to_end(&mut answer).await?;
@@ -127,7 +145,7 @@ async fn converse(
             write.await;
             Ok(())
         };
-        futures::try_join!(write, read, listen)
+        futures::try_join!(write, read, listen, tell)
     };
     let mut streams = Box::pin(streams);
     let reason = tokio::select! {

@@ -34,6 +34,7 @@ mod launcher;
 mod native;
 
 mod logs;
+pub mod usage;
 
 mod convert;
 mod ending;
@@ -53,6 +54,6 @@ pub use crate::{
     limits::{LimitKind, Limits},
     manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol},
     native::{NativeOptions, NativeProcesses},
-    port::{ExitReason, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
+    port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
     units::{ByteSize, ParseUnitError, parse_duration},
 };

@@ -1,7 +1,8 @@
 //! The seam between agents and whatever runs their processes.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use adjutant_confine::Isolation;
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,6 +11,7 @@ use crate::{
     environment::Environment,
     error::Result,
     limits::{LimitKind, Limits},
+    usage::Observer,
 };
 
 /// What to start.
@@ -25,6 +27,8 @@ pub struct ProcessSpec {
     pub env: Environment,
     /// What it may use, with all its descendants.
     pub limits: Limits,
+    /// What it may see, change and reach.
+    pub isolation: Isolation,
 }
 
 /// Starts processes and owns all that comes of them. Contract:
@@ -65,6 +69,16 @@ pub trait Process: Send {
     /// Ends the process and its descendants at once (KILL).
     fn kill(&mut self);
 
+    /// Who hears what the process says and does; nobody, unless somebody wants to.
+    fn observer(&self) -> Observer {
+        Observer::default()
+    }
+
+    /// What counts the process's tree; `None` when its descendants have to be found by their parents.
+    fn probe(&self) -> Option<Arc<dyn Probe>> {
+        None
+    }
+
     /// Ends the process: TERM, `grace` to comply, KILL. Close its stdin before.
     async fn stop(&mut self, cause: StopCause, grace: Duration) -> Result<ExitReason> {
         self.terminate();
@@ -81,6 +95,15 @@ pub trait Process: Send {
             _ => ExitReason::Stopped(cause),
         })
     }
+}
+
+/// Counts a process tree.
+pub trait Probe: Send + Sync {
+    /// Numbers of the living processes.
+    fn members(&self) -> Vec<i32>;
+
+    /// Processor time of all that has ever been in it, where somebody counts that.
+    fn cpu(&self) -> Option<Duration>;
 }
 
 /// How a process ended.

@@ -53,6 +53,11 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
     /// What the tree uses now; what has ended may be missing from the times.
     fn usage(&self) -> Usage;
 
+    /// Processor time of all that has ever been in the tree, where the kernel counts it.
+    fn cpu(&self) -> Option<Duration> {
+        None
+    }
+
     /// The limit for which the kernel has killed a process of this tree, or refused it another one, if it has.
     fn struck(&self) -> Option<LimitKind> {
         None

@@ -188,6 +188,12 @@ impl Tree for V1 {
         }
     }
 
+    fn cpu(&self) -> Option<Duration> {
+        // Usually mounted together with what limits it.
+        let nanos = cgroup::number(self.cpu.as_ref()?, "cpuacct.usage")?;
+        Some(Duration::from_nanos(nanos))
+    }
+
     fn struck(&self) -> Option<LimitKind> {
         cgroup::struck(
             self.memory

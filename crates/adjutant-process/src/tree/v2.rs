@@ -204,6 +204,11 @@ impl Tree for V2 {
         }
     }
 
+    fn cpu(&self) -> Option<Duration> {
+        let micros = cgroup::entry(&self.group.join("cpu.stat"), "usage_usec")?;
+        Some(Duration::from_micros(micros))
+    }
+
     fn struck(&self) -> Option<LimitKind> {
         let file = |name| Some(self.group.join(name));
         cgroup::struck(file("memory.events"), file("pids.events"))
