@@ -2,40 +2,55 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use adjutant_core::{Agent, AgentError, AgentKey, Json, RunContext, RunResult};
 use async_trait::async_trait;
 
+use tokio::runtime::Handle;
+
 use crate::{
     environment::Environment,
     error::Result,
-    exec,
+    exec, http, isolation,
     manifest::{Manifest, Protocol},
-    port::{ProcessManager, ProcessSpec},
+    pool::{Name, Names, Pool},
+    port::{ProcessManager, ProcessSpec, Spawned},
     program,
-    wire::{Peer, Session},
+    secrets::{Redacted, Secrets},
+    wire::{Door, Peer, Session},
 };
 
-/// Runs each attempt in a process of its own, which ends with the attempt.
+/// Runs attempts in processes: each in one of its own, which ends with the attempt, or with `pool` in the manifest in
+/// one that was started ahead and takes the next run afterwards.
 ///
 /// A run that waits has no process: the wait drops the future of [`Agent::run`], and the process with it. When the wait
 /// is over a new process gets the same input and the latest checkpoint, and steps done before are not done again.
 ///
-/// What a run can fail with, besides the agent's own failures: `program_not_found`, `start_timeout`, `heartbeat_missed`,
-/// `process_exited` (details: `exit_code` or `signal`, and the end of `stderr`), `protocol_error`, `input_too_large`,
-/// `output_too_large`.
+/// What a run can fail with, besides the agent's own failures: `program_not_found`, `secret_not_found`,
+/// `too_many_instances`, `start_timeout`, `heartbeat_missed`, `process_exited` (details: `exit_code` or `signal`, and the
+/// end of `stderr`), `protocol_error`, `input_too_large`, `output_too_large`.
 pub struct ProcessAgent {
-    manifest: Manifest,
+    template: Arc<Template>,
+    pool: OnceLock<Pool>,
+}
+
+/// What all processes of an agent have in common.
+pub(crate) struct Template {
+    pub(crate) manifest: Manifest,
     dir: PathBuf,
     base: Environment,
+    secrets: Secrets,
+    names: Names,
     processes: Arc<dyn ProcessManager>,
 }
 
 impl ProcessAgent {
     /// The agent of `manifest`, whose file lies in `dir`. Its processes get the `base` environment, completed by the
     /// manifest's `env`; see [`Environment::inherited`].
+    ///
+    /// A pool is filled at once when this is called within a runtime, else at the first run.
     #[must_use]
     pub fn new(
         manifest: Manifest,
@@ -43,51 +58,67 @@ impl ProcessAgent {
         base: Environment,
         processes: Arc<dyn ProcessManager>,
     ) -> Self {
-        Self {
+        Self::with(manifest, dir, base, processes, AgentOptions::default())
+    }
+
+    /// The same with more to say.
+    #[must_use]
+    pub fn with(
+        manifest: Manifest,
+        dir: impl Into<PathBuf>,
+        base: Environment,
+        processes: Arc<dyn ProcessManager>,
+        options: AgentOptions,
+    ) -> Self {
+        let template = Template {
             manifest,
             dir: dir.into(),
             base,
+            secrets: options.secrets,
+            names: options.names,
             processes,
+        };
+        let agent = Self {
+            template: Arc::new(template),
+            pool: OnceLock::new(),
+        };
+        if Handle::try_current().is_ok() {
+            agent.pool();
         }
+        agent
     }
 
     /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        &self.template.manifest
     }
 
     /// The folder that the processes run in.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.template.dir
     }
 
-    fn spec(&self, ctx: &RunContext) -> Result<ProcessSpec> {
-        let mut env = self.base.clone().with(&self.manifest.env);
-        let (program, args) = match self.manifest.command.split_first() {
-            Some((program, args)) => (program.as_str(), args.to_vec()),
-            // `validate` refuses this; for a manifest that nobody validated the empty name is not found either.
-            None => ("", Vec::new()),
-        };
-        let program = program::find(program, &self.dir, env.get("PATH"))?;
-        if self.manifest.protocol == Protocol::Wire {
-            env.set("AGENT_WIRE", "stdio");
-        }
-        env.set("ADJUTANT_RUN_ID", ctx.run_id().to_string());
-        env.set("ADJUTANT_ATTEMPT", ctx.attempt().to_string());
-        Ok(ProcessSpec {
-            program,
-            args,
-            dir: self.dir.clone(),
-            env,
-            limits: self.manifest.limits,
-        })
+    /// How many processes of the pool are idle and how many have a run; `None` without a pool.
+    #[must_use]
+    pub fn pooled(&self) -> Option<(u32, u32)> {
+        self.pool.get().map(Pool::counts)
+    }
+
+    /// The pool, if the manifest wants one and the program can be asked for another run.
+    fn pool(&self) -> Option<&Pool> {
+        let manifest = self.manifest();
+        let config = manifest
+            .pool
+            .filter(|_| manifest.protocol == Protocol::Wire)?;
+        let start = || Pool::start(Arc::clone(&self.template), config);
+        Some(self.pool.get_or_init(start))
     }
 
     fn check_input(&self, ctx: &RunContext) -> Result<(), AgentError> {
         let bytes = Json::from_value(ctx.input())?.len();
-        let limit = self.manifest.max_input_bytes;
+        let limit = self.manifest().max_input_bytes;
         if bytes <= limit.0 {
             return Ok(());
         }
@@ -96,31 +127,181 @@ impl ProcessAgent {
         );
         Err(AgentError::permanent("input_too_large", why))
     }
+
+    /// Lets a process of the pool do the run, and keeps it if it may be kept.
+    async fn run_pooled(&self, ctx: &RunContext, pool: &Pool) -> Result<RunResult, AgentError> {
+        let mut loan = pool.take().await?;
+        let Some(peer) = loan.peer() else {
+            let why = "the pool had no process to give";
+            return Err(AgentError::retriable("process_start_failed", why));
+        };
+        trace(ctx, &peer);
+        let keep = loan.keeps(peer.runs + 1);
+        let session = Session::new(ctx, self.manifest(), peer);
+        // Boxed because a conversation is large, and there are few.
+        let (result, peer) = Box::pin(session.run(keep)).await;
+        if let Some(peer) = peer {
+            loan.give_back(peer);
+        }
+        result
+    }
+}
+
+/// What an agent may share with others.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AgentOptions {
+    /// Where the manifest's `from_env` looks. Default: nothing is there.
+    pub secrets: Secrets,
+    /// Where instances get their names from, and how many there may be. Default: any number, for this agent alone.
+    pub names: Names,
+}
+
+impl Default for AgentOptions {
+    fn default() -> Self {
+        Self {
+            secrets: Secrets::default(),
+            names: Names::unlimited(),
+        }
+    }
+}
+
+impl AgentOptions {
+    /// Lets `from_env` look here.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Takes names from here.
+    #[must_use]
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+fn trace(ctx: &RunContext, peer: &Peer) {
+    tracing::debug!(
+        run_id = %ctx.run_id(), attempt = ctx.attempt(), epoch = ctx.epoch(), agent = %ctx.agent_key(),
+        instance = %peer.name, pid = peer.process.id(), runs = peer.runs, "the run has a process"
+    );
+}
+
+impl Template {
+    /// Starts a process that may take any run.
+    pub(crate) async fn start(&self) -> Result<Peer, AgentError> {
+        let (name, spawned) = self.start_for(&[]).await?;
+        Ok(Peer::new(name, spawned))
+    }
+
+    /// Starts a process for one run, and tells it where to listen if it is to serve that.
+    async fn start_run(
+        &self,
+        ctx: &RunContext,
+        port: Option<u16>,
+    ) -> Result<(Name, Spawned), AgentError> {
+        let mut more = vec![
+            ("ADJUTANT_RUN_ID", ctx.run_id().to_string()),
+            ("ADJUTANT_ATTEMPT", ctx.attempt().to_string()),
+        ];
+        more.extend(port.map(|port| ("PORT", port.to_string())));
+        self.start_for(&more).await
+    }
+
+    async fn start_for(&self, more: &[(&str, String)]) -> Result<(Name, Spawned), AgentError> {
+        let start = async {
+            let name = self.names.take(&self.manifest.name)?;
+            let resolved = self.manifest.env.resolve(&self.dir, &self.secrets)?;
+            let mut spec = self.spec(&resolved.env)?;
+            spec.env.set("ADJUTANT_INSTANCE", name.to_string());
+            for (variable, value) in more {
+                spec.env.set(*variable, value);
+            }
+            let door = self.door(&mut spec)?;
+            let mut spawned = self.processes.spawn(spec).await?;
+            if let Some(door) = door {
+                spawned = door.attach(spawned);
+            }
+            if !resolved.needles.is_empty() {
+                let needles = || resolved.needles.clone();
+                spawned.stdout = Box::new(Redacted::new(spawned.stdout, needles()));
+                spawned.stderr = Box::new(Redacted::new(spawned.stderr, needles()));
+            }
+            Ok((name, spawned))
+        };
+        start.await.map_err(crate::Error::into_agent_error)
+    }
+
+    /// Opens the door that the process is to come to, if it does not speak on its stdin and stdout.
+    fn door(&self, spec: &mut ProcessSpec) -> Result<Option<Door>> {
+        if self.manifest.protocol != Protocol::Wire {
+            return Ok(None);
+        }
+        let failed = |source| crate::Error::Start {
+            program: spec.program.clone(),
+            source,
+        };
+        let door = Door::open(self.manifest.transport).map_err(failed)?;
+        for (variable, value) in door.iter().flat_map(Door::variables) {
+            spec.env.set(variable, value);
+        }
+        Ok(door)
+    }
+
+    fn spec(&self, own: &Environment) -> Result<ProcessSpec> {
+        let mut env = self.base.clone().with(own);
+        let (program, args) = match self.manifest.command.split_first() {
+            Some((program, args)) => (program.as_str(), args.to_vec()),
+            // `validate` refuses this; for a manifest that nobody validated the empty name is not found either.
+            None => ("", Vec::new()),
+        };
+        let isolation = isolation::absolute(&self.manifest.isolation(), &self.dir, &env);
+        let program = program::find(program, &self.dir, env.get("PATH"), &isolation)?;
+        if self.manifest.protocol == Protocol::Wire {
+            env.set("AGENT_WIRE", "stdio");
+        }
+        Ok(ProcessSpec {
+            program,
+            args,
+            dir: self.dir.clone(),
+            env,
+            limits: self.manifest.limits,
+            isolation,
+        })
+    }
 }
 
 #[async_trait]
 impl Agent for ProcessAgent {
     fn key(&self) -> AgentKey {
-        AgentKey::new(&self.manifest.name)
+        AgentKey::new(&self.manifest().name)
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<RunResult, AgentError> {
         self.check_input(ctx)?;
-        let failed = crate::Error::into_agent_error;
-        let spec = self.spec(ctx).map_err(failed)?;
-        let spawned = self.processes.spawn(spec).await.map_err(failed)?;
-        tracing::debug!(
-            run_id = %ctx.run_id(), attempt = ctx.attempt(), epoch = ctx.epoch(), agent = %self.key(),
-            pid = spawned.process.id(), "process started"
-        );
-        // Boxed because the two conversations are large and few.
-        match self.manifest.protocol {
+        if let Some(pool) = self.pool() {
+            return self.run_pooled(ctx, pool).await;
+        }
+        let port = match self.manifest().protocol {
+            Protocol::Http => Some(http::free_port()?),
+            Protocol::Wire | Protocol::Exec => None,
+        };
+        let (name, spawned) = self.template.start_run(ctx, port).await?;
+        // Boxed because the conversations are large and few.
+        match self.manifest().protocol {
             Protocol::Wire => {
-                let peer = Peer::new(format!("{}-{}", ctx.run_id(), ctx.attempt()), spawned);
-                let session = Session::new(ctx, &self.manifest, peer);
+                let peer = Peer::new(name, spawned);
+                trace(ctx, &peer);
+                let session = Session::new(ctx, self.manifest(), peer);
                 Box::pin(session.run(false)).await.0
             }
-            Protocol::Exec => Box::pin(exec::run(ctx, &self.manifest, spawned)).await,
+            Protocol::Exec => Box::pin(exec::run(ctx, self.manifest(), spawned)).await,
+            Protocol::Http => {
+                let port = port.unwrap_or_default();
+                Box::pin(http::run(ctx, self.manifest(), spawned, port)).await
+            }
         }
     }
 }

@@ -27,6 +27,20 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
+    /// A variable's value is not where the manifest says.
+    #[error("`env.{variable}`: {problem}")]
+    Secret {
+        /// The variable.
+        variable: String,
+        /// Why, without the value.
+        problem: String,
+    },
+    /// There are as many instances as there may be.
+    #[error("{most} instances are running, and there may be no more")]
+    TooManyInstances {
+        /// How many there may be.
+        most: usize,
+    },
     /// The operating system refused to start the process.
     #[error("failed to start {}", program.display())]
     Start {
@@ -40,6 +54,28 @@ pub enum Error {
     Confine {
         /// What failed.
         step: Step,
+        /// Why.
+        source: io::Error,
+    },
+    /// What the manifest asks for cannot be enforced here.
+    #[error("`isolation: {profile}`: {source}")]
+    Isolation {
+        /// The profile.
+        profile: adjutant_confine::Profile,
+        /// Why, and what to do about it.
+        source: adjutant_confine::Refused,
+    },
+    /// The process could not be confined.
+    #[error("the process could not be confined: {source}")]
+    Unconfined {
+        /// The step that failed, and what to do about it.
+        source: adjutant_confine::Error,
+    },
+    /// The work folder could not be made.
+    #[error("failed to make the work folder {}", dir.display())]
+    WorkFolder {
+        /// The folder.
+        dir: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -92,6 +128,9 @@ impl Error {
             self,
             Self::ProgramNotFound { .. }
                 | Self::NoFolder { .. }
+                | Self::Secret { .. }
+                | Self::Isolation { .. }
+                | Self::Unconfined { .. }
                 | Self::NotEnforceable { .. }
                 | Self::NoOwnership { .. }
         )
@@ -103,11 +142,15 @@ impl Error {
         match self {
             Self::ProgramNotFound { .. } => "program_not_found",
             Self::NoFolder { .. } => "folder_not_found",
+            Self::Secret { .. } => "secret_not_found",
+            Self::TooManyInstances { .. } => "too_many_instances",
+            Self::Isolation { .. } | Self::Unconfined { .. } => "isolation_unavailable",
             Self::NotEnforceable { .. } => "limit_not_enforceable",
             Self::NoOwnership { .. } => "ownership_unavailable",
             Self::Start { .. }
             | Self::Confine { .. }
             | Self::Tree { .. }
+            | Self::WorkFolder { .. }
             | Self::Spawner { .. } => "process_start_failed",
             Self::Wait { .. } => "process_wait_failed",
         }
@@ -116,7 +159,8 @@ impl Error {
     /// The failure as a run stores it.
     pub(crate) fn into_agent_error(self) -> AgentError {
         let mut message = self.to_string();
-        if let Some(source) = std::error::Error::source(&self) {
+        let told = matches!(self, Self::Isolation { .. } | Self::Unconfined { .. });
+        if let Some(source) = std::error::Error::source(&self).filter(|_| !told) {
             message = format!("{message}: {source}");
         }
         if self.retryable() {

@@ -20,6 +20,7 @@
 mod environment;
 mod limits;
 mod manifest;
+mod secrets;
 mod units;
 
 mod capabilities;
@@ -27,6 +28,8 @@ mod port;
 mod procfs;
 mod program;
 mod tree;
+
+mod isolation;
 
 mod guardian;
 mod helper;
@@ -36,24 +39,34 @@ mod native;
 mod logs;
 pub mod usage;
 
+mod pool;
+pub mod supervise;
+
 mod convert;
 mod ending;
 mod exec;
+mod http;
 mod wire;
 
 mod agent;
 mod error;
 
+/// Isolation profiles, as manifests name them.
+pub use adjutant_confine::{Isolation, Missing, Network, Part, Profile, Support};
+
 pub use crate::{
-    agent::ProcessAgent,
+    agent::{AgentOptions, ProcessAgent},
     capabilities::{Capabilities, Enforcement, Ownership},
     environment::Environment,
     error::{Error, Result},
     helper::{Helper, helper_main},
+    isolation::support as isolation_support,
     launcher::Step,
     limits::{LimitKind, Limits},
-    manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol},
+    manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol, Transport},
     native::{NativeOptions, NativeProcesses},
+    pool::{Names, PoolConfig},
     port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
+    secrets::{Secrets, Variable, Variables},
     units::{ByteSize, ParseUnitError, parse_duration},
 };

@@ -4,13 +4,15 @@ mod parse;
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
+use adjutant_confine::{Isolation, Network};
 use adjutant_core::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
 pub use self::parse::ManifestError;
 use crate::{
-    environment::Environment,
     limits::Limits,
+    pool::PoolConfig,
+    secrets::{Variable, Variables},
     units::{ByteSize, duration, maybe_duration},
 };
 
@@ -40,9 +42,12 @@ pub struct Manifest {
     /// What the program speaks. Default `wire`.
     #[serde(default)]
     pub protocol: Protocol,
+    /// How a program that speaks `wire` is reached. Default `stdio`.
+    #[serde(default)]
+    pub transport: Transport,
     /// Environment variables, besides the few that are inherited.
     #[serde(default)]
-    pub env: Environment,
+    pub env: Variables,
     /// Longest time that a run may work, waits not counted; absent leaves it to the runtime.
     #[serde(
         default,
@@ -71,6 +76,15 @@ pub struct Manifest {
     /// What its processes may use.
     #[serde(default)]
     pub limits: Limits,
+    /// What its processes may see and change: a profile, or a profile with more. Default `open`.
+    #[serde(default, deserialize_with = "parse::isolation")]
+    pub isolation: Isolation,
+    /// What its processes reach by network; absent is what the profile says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Processes that are kept for the next run; absent means that each attempt has one of its own. Only for `wire`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolConfig>,
     /// How many runs may be under way at once; absent means as many as the workers take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
@@ -85,6 +99,21 @@ pub enum Protocol {
     Wire,
     /// Any command: input on stdin, answer on stdout, exit status 0.
     Exec,
+    /// A server on the loopback, at the port in `PORT`: `GET /ping` and `POST /invocations`.
+    Http,
+}
+
+/// How a program that speaks the agent wire is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// On its stdin and stdout.
+    #[default]
+    Stdio,
+    /// It connects to a private Unix socket.
+    Unix,
+    /// It connects to a WebSocket on the loopback interface.
+    WebSocket,
 }
 
 /// A bound on runs that are under way at the same time.
@@ -143,7 +172,8 @@ impl Manifest {
             command: command.into_iter().map(Into::into).collect(),
             build: None,
             protocol: Protocol::default(),
-            env: Environment::default(),
+            transport: Transport::default(),
+            env: Variables::default(),
             timeout: None,
             start_timeout: start_timeout(),
             stop_grace: stop_grace(),
@@ -152,7 +182,19 @@ impl Manifest {
             max_input_bytes: one_mebibyte(),
             max_output_bytes: one_mebibyte(),
             limits: Limits::default(),
+            isolation: Isolation::default(),
+            network: None,
+            pool: None,
             concurrency: None,
+        }
+    }
+
+    /// What its processes may see, change and reach.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        Isolation {
+            network: self.network,
+            ..self.isolation.clone()
         }
     }
 
@@ -198,13 +240,60 @@ impl Manifest {
             let example = "name a program, such as `[make]`, or leave `build` out";
             need(names_a_program(build), "build", example);
         }
-        let good_variable = |(name, value): (&str, &str)| {
-            !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+        let good_variable = |(name, variable): (&str, &Variable)| {
+            let zero = matches!(variable, Variable::Text(text) if text.contains('\0'));
+            !name.is_empty() && !name.contains(['=', '\0']) && !zero
         };
         need(
             self.env.iter().all(good_variable),
             "env",
             "names must not be empty or hold `=`, and nothing may hold a zero byte",
+        );
+    }
+
+    fn check_isolation(&self, need: &mut impl FnMut(bool, &'static str, &str)) {
+        let isolation = self.isolation();
+        if let Some(contradiction) = isolation.contradiction() {
+            need(false, "network", &contradiction);
+        }
+        let reached = self.protocol != Protocol::Http || isolation.network() == Network::Host;
+        let (stdio, tcp) = (Transport::Stdio, Transport::WebSocket);
+        need(
+            self.transport == stdio || self.protocol == Protocol::Wire,
+            "transport",
+            "is for `protocol: wire`; leave it out",
+        );
+        need(
+            self.transport != tcp || isolation.network() == Network::Host,
+            "transport",
+            "`websocket` is spoken over the machine's loopback interface: add `network: host`, or use `unix`",
+        );
+        need(
+            reached,
+            "protocol",
+            "`http` is spoken over the machine's loopback interface: add `network: host`",
+        );
+    }
+
+    fn check_pool(&self, need: &mut impl FnMut(bool, &'static str, &str)) {
+        let Some(pool) = &self.pool else { return };
+        pool.check(need);
+        need(
+            self.protocol == Protocol::Wire,
+            "pool",
+            "needs `protocol: wire`; other programs take one run only",
+        );
+        let Limits {
+            duration,
+            idle,
+            output,
+            ..
+        } = self.limits;
+        need(
+            duration.is_none() && idle.is_none() && output.is_none(),
+            "pool",
+            "cannot be had with `limits.duration`, `limits.idle` or `limits.output`, which count for a process and not for \
+             a run; use `timeout`, `heartbeat` and `max_output_bytes`",
         );
     }
 
@@ -236,6 +325,8 @@ impl Manifest {
         need(size(self.max_input_bytes), "max_input_bytes", sizes);
         need(size(self.max_output_bytes), "max_output_bytes", sizes);
         self.limits.check(need);
+        self.check_isolation(need);
+        self.check_pool(need);
     }
 }
 

@@ -3,7 +3,9 @@
 //! Everything about an attempt is one future without tasks of its own: reading, writing, the host's calls, the log and
 //! the clock. Dropping it, which is how a run is suspended or given up, drops the process with all of that.
 
+mod door;
 mod link;
+mod websocket;
 mod peer;
 
 mod calls;
@@ -13,6 +15,7 @@ mod steps;
 mod failure;
 mod farewell;
 mod handshake;
+mod idle;
 mod session;
 
-pub(crate) use self::{peer::Peer, session::Session};
+pub(crate) use self::{door::Door, peer::Peer, session::Session};

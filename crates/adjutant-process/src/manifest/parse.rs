@@ -1,9 +1,13 @@
 //! From YAML text to a manifest, with errors that say where and what instead.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
+use adjutant_confine::Isolation;
 use adjutant_core::RetryPolicy;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use super::{Manifest, Problem};
 use crate::units::duration;
@@ -131,6 +135,29 @@ fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+/// A profile by its name, or a profile with what belongs to it.
+pub(super) fn isolation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Isolation, D::Error> {
+    struct Either;
+
+    impl<'de> Visitor<'de> for Either {
+        type Value = Isolation;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a profile such as `workspace`, or `profile:` with `work:`, `read:` and `write:` below")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Isolation, E> {
+            name.parse().map(Isolation::of).map_err(E::custom)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Isolation, A::Error> {
+            Isolation::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(Either)
 }
 
 /// The retry policy with durations as a manifest writes them.

@@ -83,7 +83,8 @@ async fn tell(ctx: &RunContext, pid: u32, last_words: Vec<NewEvent>) {
     }
 }
 
-async fn stop(
+/// Ends a process whose stdin is closed.
+pub(super) async fn stop(
     process: &mut dyn Process,
     cause: StopCause,
     grace: Duration,

@@ -7,13 +7,14 @@ use adjutant_wire::{Call, Request, RequestId};
 use super::link::Link;
 use crate::{
     logs::Logs,
+    pool::Name,
     port::{Process, Spawned},
 };
 
 /// A live process and what has been said to it.
 pub(crate) struct Peer {
     /// The instance's name, such as `triage-01`.
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) process: Box<dyn Process>,
     /// Runs that it has been given.
     pub(crate) runs: u32,
@@ -25,13 +26,13 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A process that has just started and was not spoken to.
-    pub(crate) fn new(name: String, spawned: Spawned) -> Self {
+    pub(crate) fn new(name: Name, spawned: Spawned) -> Self {
         Self {
             name,
-            process: spawned.process,
             runs: 0,
             link: Link::new(spawned.stdin, spawned.stdout),
-            logs: Logs::new(spawned.stderr),
+            logs: Logs::new(spawned.stderr).observed(spawned.process.observer()),
+            process: spawned.process,
             greeting: None,
             last_id: 0,
         }

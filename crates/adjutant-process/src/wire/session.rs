@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use adjutant_core::{AgentError, EventType, Json, NewEvent, RunContext, RunResult};
 use adjutant_wire as wire;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     convert,
     manifest::Manifest,
     port::{ExitReason, StopCause},
+    usage::Working,
 };
 
 /// Intervals without a sign of life that end an attempt.
@@ -58,6 +59,8 @@ pub(crate) struct Session<'a> {
     ctx: &'a RunContext,
     manifest: &'a Manifest,
     peer: Peer,
+    /// Keeps the run among those that the instance works on.
+    working: Working,
     desk: Desk<'a>,
     phase: Phase,
     /// When the agent last gave a sign of life.
@@ -81,10 +84,12 @@ impl<'a> Session<'a> {
         }
         desk.event(NewEvent::new(EventType::ProcessStarted, started));
         peer.runs += 1;
+        let working = peer.process.observer().working_on(ctx.run_id());
         Self {
             ctx,
             manifest,
             peer,
+            working,
             desk,
             phase: Phase::Over,
             heard: Instant::now(),
@@ -108,7 +113,12 @@ impl<'a> Session<'a> {
             Err(failure) => failure.cause,
         };
         let ending = ending.map_err(|failure| failure.error);
-        let Self { ctx, peer, .. } = self;
+        let Self {
+            ctx, peer, working, ..
+        } = self;
+        if let Ok(result) = &ending {
+            working.spent(&result.usage);
+        }
         if keep && self.answered && self.exit.is_none() && !peer.link.ended() {
             return (ending, Some(farewell::pause(ctx, peer).await));
         }
@@ -122,7 +132,7 @@ impl<'a> Session<'a> {
             let start = handshake::start(self.ctx, greeting)?;
             return self.start(&start);
         }
-        let offer = handshake::offer(self.ctx.agent_key(), &self.peer.name, self.manifest);
+        let offer = handshake::offer(self.ctx.agent_key(), self.peer.name.as_ref(), self.manifest);
         self.phase = Phase::Starting {
             initialize: self.peer.call(&offer)?,
             by: Instant::now() + self.manifest.start_timeout,
@@ -345,11 +355,9 @@ impl<'a> Session<'a> {
             wire::AgentNotice::RunEvent(event) => self.event(event),
             wire::AgentNotice::Log(log) => {
                 let level = convert::value(&log.level);
-                let event =
-                    self.peer
-                        .logs
-                        .event(level.as_str().unwrap_or("info"), "wire", &log.message);
-                self.log(event.map(|event| with_fields(event, log.fields)));
+                let level = level.as_str().unwrap_or("info");
+                let event = self.peer.logs.said(level, "wire", &log.message, log.fields);
+                self.log(event);
             }
             wire::AgentNotice::CancelRequest(call) => self.desk.give_up(&call.request_id),
             // Like any message it was a sign of life, which is all there is to it.
@@ -454,18 +462,4 @@ fn is_the_runtimes(event_type: &EventType) -> bool {
         || OURS
             .iter()
             .any(|prefix| event_type.as_str().starts_with(prefix))
-}
-
-fn with_fields(event: NewEvent, fields: serde_json::Map<String, Value>) -> NewEvent {
-    if fields.is_empty() {
-        return event;
-    }
-    let mut payload = convert::tree(&event.payload);
-    if let Some(payload) = payload.as_object_mut() {
-        payload.insert("fields".to_owned(), Value::Object(fields));
-    }
-    NewEvent {
-        payload: payload.into(),
-        ..event
-    }
 }

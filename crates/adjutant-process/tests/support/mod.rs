@@ -14,7 +14,8 @@ use adjutant_core::{
     RunResult, RunState, StepBody, Timestamp,
 };
 use adjutant_process::{
-    Environment, Helper, Manifest, NativeOptions, NativeProcesses, Ownership, ProcessAgent,
+    AgentOptions, Environment, Helper, Manifest, NativeOptions, NativeProcesses, Ownership,
+    ProcessAgent,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -258,14 +259,31 @@ def end(data): send(id=2, result=dict(stopReason="end_turn", output=dict(data=da
     }
 
     pub async fn attempt(&self, attempt: u32) -> Result<RunResult, ErrorInfo> {
+        self.attempt_of(&self.agent(), attempt).await
+    }
+
+    /// The agent, which may keep processes for as long as it lives.
+    pub fn agent(&self) -> ProcessAgent {
+        self.agent_with(AgentOptions::default())
+    }
+
+    pub fn agent_with(&self, options: AgentOptions) -> ProcessAgent {
         let environment = Environment::inherited(std::env::vars());
         let processes = Arc::new(self.processes.clone());
-        let agent = ProcessAgent::new(
+        ProcessAgent::with(
             self.manifest.clone(),
             self.dir.path(),
             environment,
             processes,
-        );
+            options,
+        )
+    }
+
+    pub async fn attempt_of(
+        &self,
+        agent: &ProcessAgent,
+        attempt: u32,
+    ) -> Result<RunResult, ErrorInfo> {
         let ctx = RunContext::new(Arc::new(Host {
             run: self.run,
             key: agent.key(),
