@@ -7,8 +7,8 @@ use std::{
 };
 
 use adjutant_process::{
-    Environment, Limits, NativeOptions, NativeProcesses, Ownership, ProcessManager, ProcessSpec,
-    Spawned, StopCause,
+    Environment, Isolation, Limits, NativeOptions, NativeProcesses, Ownership, ProcessManager,
+    ProcessSpec, Spawned, StopCause,
 };
 use anyhow::{Context, Result};
 use futures::{
@@ -85,6 +85,7 @@ fn spec(program: &str, args: &[&str]) -> ProcessSpec {
         dir: "/".into(),
         env: Environment::default(),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     }
 }
 

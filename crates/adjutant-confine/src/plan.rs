@@ -142,6 +142,12 @@ impl Confinement {
         self.view.as_ref().is_none_or(|view| view.shows(path))
     }
 
+    /// Where temporary files go within a system of its own.
+    #[must_use]
+    pub fn temp(&self) -> Option<&'static Path> {
+        self.view.as_ref().map(|_| Path::new(view::TEMP))
+    }
+
     /// Confines this process, which is to execute the agent next. It must have a single thread.
     ///
     /// # Errors

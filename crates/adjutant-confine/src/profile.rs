@@ -1,8 +1,14 @@
 //! How much an agent may do, in words that people write.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
+
+use crate::view::View;
 
 /// How far a process is kept from the machine it runs on.
 #[derive(
@@ -49,6 +55,13 @@ impl Profile {
             Self::Open | Self::Workspace => Network::Host,
             Self::Isolated | Self::Restricted => Network::None,
         }
+    }
+
+    /// Whether processes of this profile see this file of the machine, when nothing more is shown to them. The path must
+    /// be absolute.
+    #[must_use]
+    pub fn shows_of_the_system(self, file: &Path) -> bool {
+        !self.has_own_view() || View::empty().shows(file)
     }
 
     /// Whether processes of this profile see a system of their own.
@@ -141,10 +154,16 @@ pub struct Isolation {
     /// How far to keep the process away.
     pub profile: Profile,
     /// What it reaches by network; by default what the profile says.
+    #[serde(skip)]
     pub network: Option<Network>,
+    /// The folder that it may change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<PathBuf>,
     /// Further files and folders that it sees, beyond the system's and its own. Of use where it sees little.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<PathBuf>,
     /// Further files and folders that it may change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub write: Vec<PathBuf>,
 }
 

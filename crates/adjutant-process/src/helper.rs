@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{guardian, launcher};
+use crate::{guardian, isolation, launcher};
 
 /// Whether this program has shown that it can be its own helper.
 static THIS_PROGRAM: AtomicBool = AtomicBool::new(false);
@@ -63,6 +63,7 @@ pub fn helper_main() -> Option<ExitCode> {
     match arguments.as_slice() {
         [only] if only == launcher::LAUNCH => Some(launcher::serve()),
         [only] if only == guardian::GUARD => Some(guardian::guard()),
+        [only] if only == isolation::PROBE => Some(isolation::tell_support()),
         _ => {
             THIS_PROGRAM.store(true, Ordering::Relaxed);
             None

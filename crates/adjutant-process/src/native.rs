@@ -9,9 +9,14 @@ mod warden;
 
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
+use adjutant_confine::{Confinement, Isolation, Support};
 use async_trait::async_trait;
 use rustix::process::Signal;
-use tokio::{io::unix::AsyncFd, runtime::Handle, sync::oneshot};
+use tokio::{
+    io::unix::AsyncFd,
+    runtime::Handle,
+    sync::{OnceCell, oneshot},
+};
 
 pub(crate) use self::{direct::die_with_this_program, first::abandon};
 use self::{
@@ -25,9 +30,10 @@ use crate::{
     capabilities::{Capabilities, Enforcement, Ownership},
     error::{Error, Result},
     helper::Helper,
+    isolation,
     launcher::Control,
     limits::{LimitKind, Limits},
-    port::{ExitReason, Process, ProcessManager, ProcessSpec, Spawned},
+    port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned},
     tree::Ground,
 };
 
@@ -47,7 +53,9 @@ const TRIES: u32 = 100;
 #[derive(Debug, Clone)]
 pub struct NativeProcesses {
     ground: Arc<Ground>,
-    helper: bool,
+    helper: Option<Helper>,
+    allow_degraded: bool,
+    support: Arc<OnceCell<Support>>,
     spawner: Arc<Spawner>,
 }
 
@@ -59,6 +67,8 @@ pub struct NativeOptions {
     pub helper: Option<Helper>,
     /// How trees are owned. Default: the best that works here.
     pub ownership: Option<Ownership>,
+    /// Whether to start processes with less isolation than was asked for where the machine cannot enforce it. Default: no.
+    pub allow_degraded: bool,
 }
 
 impl Default for NativeOptions {
@@ -66,6 +76,7 @@ impl Default for NativeOptions {
         Self {
             helper: Helper::this_program(),
             ownership: None,
+            allow_degraded: false,
         }
     }
 }
@@ -84,7 +95,11 @@ impl NativeProcesses {
     /// # Errors
     /// Also when the wanted kind of ownership is not to be had.
     pub fn with(options: NativeOptions) -> Result<Self> {
-        let NativeOptions { helper, ownership } = options;
+        let NativeOptions {
+            helper,
+            ownership,
+            allow_degraded,
+        } = options;
         let ground = match (Ground::find(ownership), ownership) {
             (Some(ground), _) => Arc::new(ground),
             (None, wanted) => {
@@ -93,7 +108,9 @@ impl NativeProcesses {
             }
         };
         Ok(Self {
-            helper: helper.is_some(),
+            helper: helper.clone(),
+            allow_degraded,
+            support: Arc::default(),
             spawner: Arc::new(Spawner::start(Arc::clone(&ground), helper)?),
             ground,
         })
@@ -102,7 +119,22 @@ impl NativeProcesses {
     /// How processes are owned and limited here.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::of(&self.ground, self.helper)
+        Capabilities::of(&self.ground, self.helper.is_some())
+    }
+
+    /// The plan for a process. What this machine enforces is found out once.
+    async fn confinement(&self, spec: &mut ProcessSpec) -> Result<Confinement> {
+        if spec.isolation == Isolation::default() {
+            return Ok(Confinement::open());
+        }
+        let find_out = || async {
+            let helper = self.helper.clone();
+            let nobody_told = || Support::none("nobody could find out");
+            let asked = tokio::task::spawn_blocking(move || isolation::support(helper.as_ref()));
+            asked.await.unwrap_or_else(|_| nobody_told())
+        };
+        let support = self.support.get_or_init(find_out).await;
+        isolation::plan(spec, support, self.allow_degraded)
     }
 
     /// A limit that would not hold is refused rather than forgotten.
@@ -124,12 +156,14 @@ impl NativeProcesses {
 
 #[async_trait]
 impl ProcessManager for NativeProcesses {
-    async fn spawn(&self, spec: ProcessSpec) -> Result<Spawned> {
+    async fn spawn(&self, mut spec: ProcessSpec) -> Result<Spawned> {
         self.check(&spec.limits)?;
+        let confinement = self.confinement(&mut spec).await?;
         let program = spec.program.clone();
         let (reply, started) = oneshot::channel();
         let job = Job {
             spec,
+            confinement,
             runtime: Handle::current(),
             reply,
         };
@@ -242,8 +276,8 @@ impl NativeProcess {
         };
         let (code, signal) = told.or(self.first_ended).unwrap_or_default();
         let reason = self.owned.instance.reason(code, signal);
-        // A keeper that tells the agent's end has seen to everything else.
-        self.owned.gone = told.is_some();
+        // A keeper that tells the agent's end has seen to everything else but the control groups.
+        self.owned.gone = told.is_some() && self.owned.instance.tree.entrances().is_empty();
         if !self.owned.gone {
             self.owned.sweep().await;
         }
@@ -266,12 +300,25 @@ impl Process for NativeProcess {
         Ok(reason)
     }
 
+    fn probe(&self) -> Option<Arc<dyn Probe>> {
+        let instance: Arc<dyn Probe> = Arc::clone(&self.owned.instance) as _;
+        Some(instance)
+    }
+
     fn terminate(&mut self) {
         // What has been stopped hears nothing until it goes on.
         self.owned
             .instance
             .tree
             .signal(&[Signal::TERM, Signal::CONT]);
+    }
+
+    fn pause(&mut self) {
+        self.owned.instance.tree.freeze(true);
+    }
+
+    fn resume(&mut self) {
+        self.owned.instance.tree.freeze(false);
     }
 
     fn kill(&mut self) {

@@ -69,6 +69,12 @@ pub trait Process: Send {
     /// Ends the process and its descendants at once (KILL).
     fn kill(&mut self);
 
+    /// Lets the process and its descendants stand still until [`Process::resume`]; what they hold they keep.
+    fn pause(&mut self) {}
+
+    /// Lets them go on.
+    fn resume(&mut self) {}
+
     /// Who hears what the process says and does; nobody, unless somebody wants to.
     fn observer(&self) -> Observer {
         Observer::default()

@@ -47,6 +47,11 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
     /// Sends signals to every process, one after the other.
     fn signal(&self, signals: &[Signal]);
 
+    /// Lets every process stand still, or go on. Thawed, a tree that was never frozen is as before.
+    fn freeze(&self, frozen: bool) {
+        self.signal(&[if frozen { Signal::STOP } else { Signal::CONT }]);
+    }
+
     /// Kills every process; one round.
     fn kill(&self);
 

@@ -11,14 +11,17 @@ mod support;
 use std::{fs, time::Duration};
 
 use adjutant_process::{
-    Environment, Limits, NativeProcesses, Ownership, ProcessManager, ProcessSpec, Spawned,
-    StopCause,
+    Environment, Isolation, Limits, NativeProcesses, Ownership, ProcessManager, ProcessSpec,
+    Spawned, StopCause,
 };
 use support::{eventually, native};
 use tempfile::TempDir;
 
-/// Starts and stops, in each way of owning processes.
-const CYCLES: usize = 500;
+/// Starts and stops, in each way of owning processes. Fewer where processes are slow.
+fn cycles() -> usize {
+    let wanted = std::env::var("ADJUTANT_CYCLES").ok();
+    wanted.map_or(500, |wanted| wanted.parse().unwrap())
+}
 
 /// Processes under way at once.
 const AT_ONCE: usize = 10;
@@ -65,6 +68,7 @@ async fn cycle(processes: &NativeProcesses, dir: &TempDir, number: usize) {
         dir: dir.path().to_owned(),
         env: Environment::inherited(std::env::vars()),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     };
     let mut spawned: Spawned = processes.spawn(spec).await.unwrap();
     spawned.stdout.read_u8().await.unwrap();
@@ -98,9 +102,9 @@ async fn many_starts_and_stops_leave_nothing() {
         // The launcher, and the guardian where there are groups.
         eventually("settled", || children().len() <= 2).await;
         let (files, helpers) = (open_files(), children().len());
-        for batch in 0..CYCLES / AT_ONCE {
-            let cycles = (0..AT_ONCE).map(|one| cycle(&processes, &dir, batch + one));
-            futures::future::join_all(cycles).await;
+        for first in 0..cycles() / AT_ONCE {
+            let batch = (0..AT_ONCE).map(|one| cycle(&processes, &dir, first + one));
+            futures::future::join_all(batch).await;
         }
         eventually("no children", || children().len() == helpers).await;
         eventually("no files", || open_files() == files).await;

@@ -10,12 +10,15 @@ mod support;
 
 use std::{path::Path, time::Duration};
 
-use adjutant_process::{Environment, Limits, Ownership, ProcessManager, ProcessSpec};
+use adjutant_process::{Environment, Isolation, Limits, Ownership, ProcessManager, ProcessSpec};
 use support::{eventually, is_alive, native};
 use tempfile::TempDir;
 
-/// How often a runtime is killed, in each way of owning processes.
-const KILLS: usize = 100;
+/// How often a runtime is killed, in each way of owning processes. Fewer where processes are slow.
+fn kills() -> usize {
+    let wanted = std::env::var("ADJUTANT_KILLS").ok();
+    wanted.map_or(100, |wanted| wanted.parse().unwrap())
+}
 
 /// The time after which nothing may be left.
 const GRACE: Duration = Duration::from_secs(1);
@@ -47,6 +50,7 @@ fn start_some_and_wait() {
         dir: dir.into(),
         env: Environment::inherited(std::env::vars()),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let processes = native(Some(ownership), helper).unwrap();
@@ -108,7 +112,7 @@ fn groups() -> Vec<&'static str> {
 }
 
 async fn nothing_is_left(ownership: &str) {
-    for round in 0..KILLS {
+    for round in 0..kills() {
         let (program, pids) = kill_one(ownership, true).await;
         let gone = eventually("all dead", || !pids.iter().any(|pid| is_alive(pid)));
         let gone = tokio::time::timeout(GRACE, gone).await;

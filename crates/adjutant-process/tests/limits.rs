@@ -11,8 +11,8 @@ mod support;
 use std::{num::NonZeroU64, path::Path, time::Duration};
 
 use adjutant_process::{
-    ByteSize, Enforcement, Environment, ExitReason, LimitKind, Limits, NativeProcesses, Ownership,
-    ProcessManager, ProcessSpec, Protocol, Spawned,
+    ByteSize, Enforcement, Environment, ExitReason, Isolation, LimitKind, Limits, NativeProcesses,
+    Ownership, ProcessManager, ProcessSpec, Protocol, Spawned,
 };
 use serde_json::{Value, json};
 use support::{Case, native};
@@ -38,6 +38,7 @@ async fn start(way: &NativeProcesses, dir: &Path, script: &str, limits: Limits) 
         dir: dir.to_owned(),
         env: Environment::inherited(std::env::vars()),
         limits,
+        isolation: Isolation::default(),
     };
     way.spawn(spec).await.unwrap()
 }
@@ -125,7 +126,7 @@ print(time.process_time())'";
             continue;
         }
         let limits = Limits {
-            cpu: Some(0.2),
+            cpu: Some(0.1),
             ..Limits::default()
         };
         let (reason, out) = end(&way, spin, limits).await;
@@ -169,6 +170,7 @@ async fn a_limit_that_nothing_enforces_is_refused() {
         dir: "/".into(),
         env: Environment::default(),
         limits,
+        isolation: Isolation::default(),
     };
     let error = way.spawn(spec).await.map(|_| ()).unwrap_err();
     assert_eq!(

@@ -11,8 +11,8 @@ mod support;
 use std::time::Duration;
 
 use adjutant_process::{
-    Environment, ExitReason, Limits, NativeProcesses, ProcessManager, ProcessSpec, Protocol,
-    Spawned, StopCause,
+    Environment, ExitReason, Isolation, Limits, NativeProcesses, ProcessManager, ProcessSpec,
+    Protocol, Spawned, StopCause,
 };
 use support::{Case, eventually, is_alive};
 
@@ -36,6 +36,7 @@ async fn spawn(case: &Case, script: &str) -> Spawned {
         dir: case.dir.path().to_owned(),
         env: Environment::inherited(std::env::vars()),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     };
     NativeProcesses::new().unwrap().spawn(spec).await.unwrap()
 }
@@ -134,6 +135,7 @@ fn start_one_and_wait() {
         dir: dir.into(),
         env: Environment::inherited(std::env::vars()),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let _spawned = NativeProcesses::new().unwrap().spawn(spec).await.unwrap();

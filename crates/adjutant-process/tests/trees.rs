@@ -14,8 +14,8 @@ use std::{
 };
 
 use adjutant_process::{
-    Environment, ExitReason, Limits, NativeProcesses, Ownership, ProcessManager, ProcessSpec,
-    Spawned, StopCause,
+    Environment, ExitReason, Isolation, Limits, NativeProcesses, Ownership, ProcessManager,
+    ProcessSpec, Spawned, StopCause,
 };
 use support::{eventually, is_alive, native};
 use tempfile::TempDir;
@@ -59,6 +59,7 @@ fn spec(dir: &Path, program: &str, args: &[&str]) -> ProcessSpec {
         dir: dir.to_owned(),
         env: Environment::inherited(std::env::vars()),
         limits: Limits::default(),
+        isolation: Isolation::default(),
     }
 }
 

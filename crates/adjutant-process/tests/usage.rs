@@ -12,7 +12,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use adjutant_logs::{Config, LogBook, Query, Reader};
 use adjutant_process::{
-    Environment, Limits, Ownership, ProcessManager, ProcessSpec, Spawned,
+    Environment, Isolation, Limits, Ownership, ProcessManager, ProcessSpec, Spawned,
     usage::{About, InstanceState, InstanceView, Instances, Observed},
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -45,6 +45,7 @@ fn spec(script: &str) -> ProcessSpec {
         dir: "/".into(),
         env,
         limits: Limits::default(),
+        isolation: Isolation::default(),
     }
 }
 
@@ -187,7 +188,7 @@ async fn runs_and_tokens_are_counted() {
 #[tokio::test]
 async fn lines_belong_to_the_only_run_under_way() {
     let dir = tempfile::tempdir().unwrap();
-    let book = LogBook::start(Config::in_folder(dir.path()), None).unwrap();
+    let book = LogBook::start(Config::in_folder(dir.path())).unwrap();
     let instances = Instances::new(Some(book.clone())).unwrap();
     let spawned = observed(&instances).spawn(spec("input()")).await.unwrap();
     let observer = spawned.process.observer();

@@ -25,8 +25,29 @@ use crate::limits::Rlimits;
 /// When memory runs out on the machine, agents go before the runtime; 0 to 1000.
 const OOM_SCORE: &str = "300";
 
-/// A step that failed.
-pub(super) type Failure = (Step, io::Error);
+/// What is told when a step has failed.
+pub(super) enum Failure {
+    Step(Step, io::Error),
+    Confinement(adjutant_confine::Error),
+}
+
+impl Failure {
+    /// Names the step that fails.
+    pub(super) fn of<E: Into<io::Error>>(step: Step) -> impl Fn(E) -> Self {
+        move |error| Self::Step(step, error.into())
+    }
+
+    fn report(self) -> Report {
+        match self {
+            Self::Confinement(error) => Report::Unconfined(error),
+            Self::Step(step, error) => {
+                let errno = error.raw_os_error();
+                let errno = errno.unwrap_or(rustix::io::Errno::IO.raw_os_error());
+                Report::Failed { step, errno }
+            }
+        }
+    }
+}
 
 /// Becomes the agent that an order asks for, or looks after it.
 pub(super) fn launch(files: Files) -> ExitCode {
@@ -35,27 +56,27 @@ pub(super) fn launch(files: Files) -> ExitCode {
         Ok(code) => return code,
         Err(failed) => failed,
     };
-    let (step, error) = failed;
-    let errno = error
-        .raw_os_error()
-        .unwrap_or(rustix::io::Errno::IO.raw_os_error());
-    report(&socket, Report::Failed { step, errno });
+    report(&socket, &failed.report());
     ExitCode::FAILURE
 }
 
 fn carry_out(socket: &UnixStream, streams: [OwnedFd; 3]) -> Result<ExitCode, Failure> {
-    take(streams).map_err(|error| (Step::Order, error))?;
-    let order = receive(socket).map_err(|error| (Step::Order, error))?;
+    take(streams).map_err(Failure::of(Step::Order))?;
+    let order = receive(socket).map_err(Failure::of(Step::Order))?;
     if !order.keep {
-        tie(&order).map_err(|error| (Step::Tie, error))?;
+        tie(&order).map_err(Failure::of(Step::Tie))?;
     }
     confine(&order)?;
+    if order.confinement.has_own_view() {
+        return keeper::keep_apart(&order, socket);
+    }
+    order.confinement.apply().map_err(Failure::Confinement)?;
     if order.keep {
         return keeper::keep(&order, socket);
     }
-    report(socket, Report::Ready);
+    report(socket, &Report::Ready);
     // Comes back only when it fails.
-    Err((Step::Exec, command(&order).exec()))
+    Err(Failure::Step(Step::Exec, command(&order).exec()))
 }
 
 /// Makes these the standard streams, and this process the first of a group of its own.
@@ -81,12 +102,12 @@ fn tie(order: &Order) -> io::Result<()> {
 /// Takes from this process what the agent is not to have.
 fn confine(order: &Order) -> Result<(), Failure> {
     for entrance in &order.entrances {
-        fs::write(entrance, "0").map_err(|error| (Step::Cgroup, error))?;
+        fs::write(entrance, "0").map_err(Failure::of(Step::Cgroup))?;
     }
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let rlimits = Rlimits::of(&order.limits);
-    rlimits.apply().map_err(|error| (Step::Rlimits, error))?;
-    set_no_new_privs(true).map_err(|error| (Step::NoNewPrivs, error.into()))
+    rlimits.apply().map_err(Failure::of(Step::Rlimits))?;
+    set_no_new_privs(true).map_err(Failure::of(Step::NoNewPrivs))
 }
 
 /// The agent's command, with the standard streams of this process.

@@ -5,14 +5,15 @@
 //! ends and when the runtime is gone, which it learns from the socket between them; then it ends itself.
 
 use std::{
-    fs::File,
-    io::Read,
+    fs::{self, File},
+    io::{self, Read},
     os::unix::{net::UnixStream, process::CommandExt},
     process::ExitCode,
     thread,
     time::Duration,
 };
 
+use adjutant_confine::End;
 use rustix::{
     io::Errno,
     process::{Pid, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait},
@@ -34,13 +35,61 @@ const ROUND: Duration = Duration::from_millis(2);
 
 /// Starts the agent, and returns when it is gone with all that came of it.
 pub(super) fn keep(order: &Order, socket: &UnixStream) -> Result<ExitCode, Failure> {
-    set_child_subreaper(Some(getpid())).map_err(|error| (Step::Tie, error.into()))?;
+    set_child_subreaper(Some(getpid())).map_err(Failure::of(Step::Tie))?;
     let mut agent = command(order);
     agent.process_group(0);
     die_with_this_program(&mut agent);
-    let agent = agent.spawn().map_err(|error| (Step::Exec, error))?;
+    let agent = agent.spawn().map_err(Failure::of(Step::Exec))?;
     let pid = agent.id().cast_signed();
-    report(socket, Report::Started { pid });
+    report(socket, &Report::Started { pid });
+    look_after(socket);
+    let (code, signal) = reap(pid);
+    report(socket, &Report::Ended { code, signal });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same for an agent with a system of its own. Within, the first process does what a keeper does; here is the way to
+/// the runtime.
+pub(super) fn keep_apart(order: &Order, socket: &UnixStream) -> Result<ExitCode, Failure> {
+    set_child_subreaper(Some(getpid())).map_err(Failure::of(Step::Tie))?;
+    // A signal for the whole tree is meant for the agent. Executing its program lets it hear signals again.
+    ignore_signals().map_err(Failure::of(Step::Tie))?;
+    let spawned = order.confinement.spawn(|| command(order).exec());
+    let child = spawned.map_err(Failure::Confinement)?;
+    let init = child.init();
+    let pid = only_child(init).unwrap_or(init);
+    report(socket, &Report::Started { pid });
+    look_after(socket);
+    reap(init);
+    let End { code, signal } = child.end();
+    report(socket, &Report::Ended { code, signal });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The number of a process's child, as the machine counts.
+fn only_child(pid: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[expect(unsafe_code, reason = "no library that is used here blocks signals")]
+fn ignore_signals() -> io::Result<()> {
+    // SAFETY: plain numbers, for which zero is a valid value.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set lives during both calls, and the former one is not asked for.
+    let failed = unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut())
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Lets the agent have its streams alone, and sees to it that it ends with the runtime.
+fn look_after(socket: &UnixStream) {
     let_go_of_the_streams();
     // Without the watch the runtime's end would not be noticed: better no agent than one without that.
     let watched = socket.try_clone().and_then(|socket| {
@@ -50,9 +99,6 @@ pub(super) fn keep(order: &Order, socket: &UnixStream) -> Result<ExitCode, Failu
     if watched.is_err() {
         kill_processes(below);
     }
-    let (code, signal) = reap(pid);
-    report(socket, Report::Ended { code, signal });
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The agent's streams are to end with the agent.

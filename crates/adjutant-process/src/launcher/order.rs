@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use adjutant_confine::Confinement;
 use serde::{Deserialize, Serialize};
 
 use crate::{environment::Environment, limits::Limits};
@@ -26,18 +27,22 @@ pub(crate) struct Order {
     /// See [`Tree::entrances`](crate::tree::Tree::entrances).
     pub(crate) entrances: Vec<PathBuf>,
     pub(crate) limits: Limits,
+    /// What it may see, change and reach.
+    pub(crate) confinement: Confinement,
     /// Whether to stay as keeper.
     pub(crate) keep: bool,
 }
 
 /// What the helper says, one line each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// All is prepared; exec is next.
     Ready,
     /// A step failed with an error of the operating system; nothing has been started.
     Failed { step: Step, errno: i32 },
+    /// Confining it failed; nothing has been started.
+    Unconfined(adjutant_confine::Error),
     /// A keeper has started the agent.
     Started { pid: i32 },
     /// A keeper's agent has ended with all that came of it.
@@ -100,8 +105,8 @@ pub(super) fn receive(mut socket: &UnixStream) -> io::Result<Order> {
 }
 
 /// Sends a report. When nobody listens any more there is nobody to tell.
-pub(super) fn report(socket: &UnixStream, report: Report) {
-    if let Ok(mut line) = serde_json::to_vec(&report) {
+pub(super) fn report(socket: &UnixStream, report: &Report) {
+    if let Ok(mut line) = serde_json::to_vec(report) {
         line.push(b'\n');
         let mut socket = socket;
         let _ = socket.write_all(&line);
@@ -123,6 +128,7 @@ mod tests {
             env: Environment::default(),
             entrances: Vec::new(),
             limits: Limits::default(),
+            confinement: Confinement::open(),
             keep: false,
         };
         let received = std::thread::scope(|scope| {

@@ -132,6 +132,17 @@ impl Drop for Launcher {
     }
 }
 
+/// A program that cannot be executed is one, confined or not.
+fn unconfined(order: &Order, error: adjutant_confine::Error) -> Error {
+    match error.step {
+        adjutant_confine::Step::Exec => Error::Start {
+            program: order.program.clone(),
+            source: error.io(),
+        },
+        _ => Error::Unconfined { source: error },
+    }
+}
+
 impl Control {
     /// Waits until the program runs. A keeper tells the number of the agent's process.
     pub(crate) async fn started(&mut self, order: &Order) -> Result<Option<i32>> {
@@ -147,6 +158,7 @@ impl Control {
             Ok((_, Some(Report::Failed { step, errno }))) => {
                 Err(failed(step, io::Error::from_raw_os_error(errno)))
             }
+            Ok((_, Some(Report::Unconfined(error)))) => Err(unconfined(order, error)),
             // The socket closes when the helper becomes the agent.
             Ok((true, None)) => Ok(None),
             Ok(_) => Err(failed(Step::Order, io::ErrorKind::UnexpectedEof.into())),

@@ -205,6 +205,8 @@ pub(super) fn retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RetryP
 
 #[cfg(test)]
 mod tests {
+    use adjutant_confine::{Network, Profile};
+
     use super::*;
     use crate::{ByteSize, Protocol};
 
@@ -361,6 +363,26 @@ concurrency: {key: gpu, limit: 2}
         ];
         for (a, b, distance) in cases {
             assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn isolation_is_a_profile_or_a_profile_with_more() {
+        let read = |text: &str| Manifest::from_yaml(&format!("name: a\ncommand: [x]\n{text}"));
+        let short = read("isolation: restricted").unwrap().isolation();
+        assert_eq!(short, Isolation::of(Profile::Restricted));
+        let long = read("isolation: {profile: workspace, work: out}\nnetwork: none").unwrap();
+        assert_eq!(long.isolation().work, Some("out".into()));
+        assert_eq!(long.isolation().network(), Network::None);
+        for (text, expected) in [
+            ("isolation: closed", "`restricted`"),
+            ("isolation: {profil: open}", "did you mean `profile`?"),
+            ("network: {bandwidth: 1MiB}", "`network`"),
+            ("network: none", "choose `isolation: workspace`"),
+            ("isolation: isolated\nprotocol: http", "add `network: host`"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

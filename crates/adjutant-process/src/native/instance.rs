@@ -11,7 +11,7 @@ use std::{
 use super::first::First;
 use crate::{
     limits::{LimitKind, Limits, Seen, Watch},
-    port::ExitReason,
+    port::{ExitReason, Probe},
     tree::{Ground, Tree, Usage},
 };
 
@@ -120,6 +120,16 @@ impl Instance {
             }
             (None, signal) => ExitReason::Signal(signal.unwrap_or_default()),
         }
+    }
+}
+
+impl Probe for Instance {
+    fn members(&self) -> Vec<i32> {
+        self.tree.members()
+    }
+
+    fn cpu(&self) -> Option<Duration> {
+        self.tree.cpu()
     }
 }
 

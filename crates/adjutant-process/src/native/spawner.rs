@@ -5,6 +5,7 @@
 
 use std::{io, sync::Arc};
 
+use adjutant_confine::Confinement;
 use tokio::{
     net::unix::pipe,
     runtime::Handle,
@@ -33,6 +34,7 @@ pub(super) struct Spawner {
 
 pub(super) struct Job {
     pub(super) spec: ProcessSpec,
+    pub(super) confinement: Confinement,
     pub(super) runtime: Handle,
     pub(super) reply: oneshot::Sender<Result<Started>>,
 }
@@ -67,12 +69,12 @@ impl Spawner {
             guardian: None,
             warden: Warden::start().map_err(failed)?,
         };
+        thread.warden.sweep(Arc::clone(&thread.ground));
         let work = move || {
-            thread.ground.sweep();
             while let Some(job) = queue.blocking_recv() {
                 let _runtime = job.runtime.enter();
                 // If nobody waits any more, the refused value is dropped and its tree killed.
-                let _ = job.reply.send(thread.start(job.spec));
+                let _ = job.reply.send(thread.start(job.spec, job.confinement));
             }
         };
         std::thread::Builder::new()
@@ -97,14 +99,14 @@ struct Thread {
 }
 
 impl Thread {
-    fn start(&mut self, mut spec: ProcessSpec) -> Result<Started> {
+    fn start(&mut self, mut spec: ProcessSpec, confinement: Confinement) -> Result<Started> {
         self.guard();
         let limits = spec.limits;
         let made = self.ground.tree(&self.own, &limits);
         let (name, tree) = made.map_err(|source| Error::Tree { source })?;
         spec.env.set(VARIABLE, name);
         let begun = match &self.helper {
-            Some(_) => self.launch(&*tree, spec),
+            Some(_) => self.launch(&*tree, spec, confinement),
             None => direct::start(&*tree, &spec),
         };
         let begun = begun.inspect_err(|_| {
@@ -136,13 +138,19 @@ impl Thread {
         })
     }
 
-    fn launch(&mut self, tree: &dyn Tree, spec: ProcessSpec) -> Result<Begun> {
+    fn launch(
+        &mut self,
+        tree: &dyn Tree,
+        spec: ProcessSpec,
+        confinement: Confinement,
+    ) -> Result<Begun> {
         let ProcessSpec {
             program,
             args,
             dir,
             env,
             limits,
+            isolation: _,
         } = spec;
         let order = Order {
             runtime: std::process::id().cast_signed(),
@@ -152,7 +160,8 @@ impl Thread {
             env,
             entrances: tree.entrances(),
             limits,
-            keep: matches!(*self.ground, Ground::Plain),
+            keep: confinement.has_own_view() || matches!(*self.ground, Ground::Plain),
+            confinement,
         };
         let launched = self.launcher().and_then(|launcher| {
             let launching = launcher.launch(&order)?;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::instance::Instance;
+use crate::tree::Ground;
 
 /// Time between two tries to empty and remove a tree: from, doubled each time, to.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -22,6 +23,7 @@ const TOO_LONG: Duration = Duration::from_secs(10);
 enum Job {
     Watch(Weak<Instance>),
     End(Arc<Instance>),
+    Sweep(Arc<Ground>),
 }
 
 /// The way to the thread. It ends when all these are gone and every tree is.
@@ -57,12 +59,26 @@ impl Warden {
             instance.tree.remove();
         }
     }
+
+    /// Ends and removes what dead programs have left.
+    pub(super) fn sweep(&self, ground: Arc<Ground>) {
+        let _ = self.jobs.send(Job::Sweep(ground));
+    }
 }
 
 #[derive(Default)]
 struct Thread {
     watched: Vec<(Weak<Instance>, Instant)>,
     ending: Vec<Ending>,
+    sweeping: Vec<Sweeping>,
+}
+
+/// What is killed takes its time to go, and its groups can be removed only then: more than one round may be needed.
+struct Sweeping {
+    ground: Arc<Ground>,
+    until: Instant,
+    pause: Duration,
+    next: Instant,
 }
 
 struct Ending {
@@ -94,7 +110,8 @@ impl Thread {
     fn next(&self) -> Option<Instant> {
         let watched = self.watched.iter().map(|(_, at)| *at);
         let ending = self.ending.iter().map(|ending| ending.next);
-        watched.chain(ending).min()
+        let sweeping = self.sweeping.iter().map(|sweeping| sweeping.next);
+        watched.chain(ending).chain(sweeping).min()
     }
 
     fn take(&mut self, job: Job) {
@@ -107,6 +124,12 @@ impl Thread {
                 pause: FIRST_PAUSE,
                 next: now,
                 told: false,
+            }),
+            Job::Sweep(ground) => self.sweeping.push(Sweeping {
+                ground,
+                until: now + TOO_LONG,
+                pause: FIRST_PAUSE,
+                next: now,
             }),
         }
     }
@@ -124,6 +147,17 @@ impl Thread {
         });
         self.ending
             .retain_mut(|ending| ending.next > now || !ending.is_over(now));
+        self.sweeping
+            .retain_mut(|sweeping| sweeping.next > now || !sweeping.is_over(now));
+    }
+}
+
+impl Sweeping {
+    /// One round.
+    fn is_over(&mut self, now: Instant) -> bool {
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.ground.sweep() || now > self.until
     }
 }
 

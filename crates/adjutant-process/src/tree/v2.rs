@@ -190,6 +190,14 @@ impl Tree for V2 {
         cgroup::signal(|| self.members(), signals);
     }
 
+    fn freeze(&self, frozen: bool) {
+        let written = cgroup::write(&self.group, "cgroup.freeze", if frozen { "1" } else { "0" });
+        if let Err(error) = written {
+            tracing::debug!(%error, "a group was not frozen; its processes are told");
+            self.signal(&[if frozen { Signal::STOP } else { Signal::CONT }]);
+        }
+    }
+
     fn kill(&self) {
         let _ = cgroup::write(&self.group, "cgroup.kill", "1");
     }
