@@ -100,11 +100,20 @@ pub(crate) struct Instance {
 }
 
 impl LogBook {
-    /// Starts the thread that writes. With `stdout`, every line goes there too.
+    /// Starts the thread that writes.
     ///
     /// # Errors
     /// When the folder cannot be made, or the thread cannot be started.
-    pub fn start(config: Config, stdout: Option<Box<dyn Write + Send>>) -> Result<Self> {
+    pub fn start(config: Config) -> Result<Self> {
+        let stdout = config.stdout.then(|| Box::new(std::io::stdout()) as Box<_>);
+        Self::with_stdout(config, stdout)
+    }
+
+    /// The same with something else for stdout.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn with_stdout(config: Config, stdout: Option<Box<dyn Write + Send>>) -> Result<Self> {
         if let Some(dir) = &config.dir {
             std::fs::create_dir_all(dir).map_err(Error::file(dir))?;
             rotate::sweep(dir, config.rotation.max_age);

@@ -15,6 +15,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// A Fluentd that gets every line.
     pub fluentd: Option<Fluentd>,
+    /// Whether every line goes to stdout.
+    pub stdout: bool,
 }
 
 impl Config {

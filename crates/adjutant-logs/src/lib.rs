@@ -10,7 +10,7 @@
 //! use std::time::Duration;
 //!
 //! let dir = std::env::temp_dir().join(format!("adjutant-logs-{}", std::process::id()));
-//! let book = LogBook::start(Config::in_folder(&dir), None)?;
+//! let book = LogBook::start(Config::in_folder(&dir))?;
 //! book.instance("hello-01").line(Some("run_1"), Stream::Stderr, b"level=warn msg=\"nearly full\"");
 //! book.close(Duration::from_secs(5));
 //!

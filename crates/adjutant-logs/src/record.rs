@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::text;
+
 /// One line of a log. Its JSON form is what files hold and `agent logs -o json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -26,6 +28,14 @@ pub struct Record {
     /// What else a structured line says.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub fields: Map<String, Value>,
+}
+
+impl Record {
+    /// What it says, with its fields, on one line and without what would move a terminal's cursor.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        text::shown(self)
+    }
 }
 
 fn write_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

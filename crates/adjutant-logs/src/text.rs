@@ -10,14 +10,19 @@ const NO_RUN: &str = "-";
 /// `2026-11-21T14:38:23.123456789Z WARN  hello-01 run_… stderr message key=value`
 pub(crate) fn line(record: &Record) -> String {
     let level = record.level.as_str().to_ascii_uppercase();
-    let mut line = format!(
+    format!(
         "{:.9} {level:<5} {} {} {} {}",
         record.time,
         record.instance,
         record.run_id.as_deref().unwrap_or(NO_RUN),
         record.stream,
-        plain(&record.message),
-    );
+        shown(record),
+    )
+}
+
+/// The message and the fields on one line.
+pub(crate) fn shown(record: &Record) -> String {
+    let mut line = plain(&record.message).into_owned();
     for (name, value) in &record.fields {
         let value = match value {
             Value::String(text) if !text.contains([' ', '"', '=', '\n']) && !text.is_empty() => {
@@ -25,7 +30,7 @@ pub(crate) fn line(record: &Record) -> String {
             }
             other => other.to_string(),
         };
-        line.push_str(&format!(" {name}={value}"));
+        line.push_str(&plain(&format!(" {name}={value}")));
     }
     line
 }

@@ -76,7 +76,7 @@ fn a_follower_sees_each_line_once_across_cuts() {
         let seen = Arc::new(AtomicUsize::new(0));
         let seen_there = Arc::clone(&seen);
         let writer = std::thread::spawn(move || {
-            let book = LogBook::start(config, None).unwrap();
+            let book = LogBook::start(config).unwrap();
             let log = book.instance("a-01");
             for number in 0..LINES {
                 log.line(
@@ -104,7 +104,7 @@ fn a_follower_sees_each_line_once_across_cuts() {
 #[test]
 fn lines_of_several_instances_come_in_the_order_of_their_times() {
     let dir = tempfile::tempdir().unwrap();
-    let book = LogBook::start(Config::in_folder(dir.path()), None).unwrap();
+    let book = LogBook::start(Config::in_folder(dir.path())).unwrap();
     let logs = [book.instance("a-01"), book.instance("b-01")];
     for number in 0..10 {
         let line = format!("{number}");
@@ -121,7 +121,7 @@ fn lines_of_several_instances_come_in_the_order_of_their_times() {
 #[test]
 fn a_query_takes_what_it_names_only() {
     let dir = tempfile::tempdir().unwrap();
-    let book = LogBook::start(Config::in_folder(dir.path()), None).unwrap();
+    let book = LogBook::start(Config::in_folder(dir.path())).unwrap();
     let (a, b) = (book.instance("a-01"), book.instance("b-01"));
     a.line(Some("run_1"), Stream::Stderr, b"ERROR: disk gone");
     a.line(
@@ -189,7 +189,7 @@ fn a_flood_makes_nobody_wait_and_what_is_dropped_is_told() {
     let (wake, asleep) = mpsc::channel();
     let wake_later = Arc::new(Mutex::new(asleep));
     let stuck = Stuck { wake: wake_later };
-    let book = LogBook::start(Config::in_folder(dir.path()), Some(Box::new(stuck))).unwrap();
+    let book = LogBook::with_stdout(Config::in_folder(dir.path()), Some(Box::new(stuck))).unwrap();
     let (flood, quiet) = (book.instance("flood-01"), book.instance("quiet-01"));
     // The writer sleeps with the first line, so this would never end if anything waited for it.
     for number in 0..LINES {
@@ -219,7 +219,7 @@ fn has(book: &LogBook, number: usize) -> bool {
 
 #[test]
 fn the_last_lines_are_kept_in_memory_within_a_mebibyte() {
-    let book = LogBook::start(Config::default(), None).unwrap();
+    let book = LogBook::start(Config::default()).unwrap();
     let log = book.instance("a-01");
     for number in 0..3000 {
         log.line(
@@ -247,7 +247,7 @@ fn a_reader_of_no_folder_waits_for_one() {
     let logs = dir.path().join("logs");
     let mut reader = Reader::new(&logs, Query::default()).unwrap();
     assert_eq!(reader.next_record().unwrap(), None);
-    let book = LogBook::start(Config::in_folder(&logs), None).unwrap();
+    let book = LogBook::start(Config::in_folder(&logs)).unwrap();
     book.instance("a-01").line(None, Stream::Stderr, b"here");
     assert!(book.close(PATIENCE));
     assert_eq!(messages(&all(&mut reader)), ["here"]);

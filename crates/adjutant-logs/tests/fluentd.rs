@@ -71,7 +71,7 @@ fn book(address: FluentdAddress) -> LogBook {
         fluentd: Some(fluentd),
         ..Config::default()
     };
-    LogBook::start(config, None).unwrap()
+    LogBook::start(config).unwrap()
 }
 
 fn messages(chunk: &Chunk) -> Vec<&str> {
