@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, servers, test, tidy,
+    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, servers, test, tidy, vm,
     workspace::Workspace,
 };
 
@@ -32,6 +32,7 @@ const COMMANDS: &[Command] = &[
     docs::COMMAND,
     codegen::COMMAND,
     bench::COMMAND,
+    vm::COMMAND,
 ];
 
 /// Runs the command that `args` begin with, or shows its help.

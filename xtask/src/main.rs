@@ -23,6 +23,7 @@ mod servers;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

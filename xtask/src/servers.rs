@@ -62,12 +62,7 @@ pub fn servers() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let advice = format!("apt-get install {}", packages.join(" "));
-    ensure!(
-        is_root() && shell::is_installed("apt-get"),
-        "tests need the programs of servers that are not there; install them: {advice}"
-    );
-    install(&packages).with_context(|| format!("install it by hand: {advice}"))?;
+    install(&packages)?;
     let packages = missing();
     ensure!(
         packages.is_empty(),
@@ -92,7 +87,17 @@ fn missing() -> Vec<&'static str> {
     packages
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs packages, as root; anybody else is told what to install.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let advice = format!("apt-get install {}", packages.join(" "));
+    ensure!(
+        is_root() && shell::is_installed("apt-get"),
+        "tests need programs that are not there; install them: {advice}"
+    );
+    apt(packages).with_context(|| format!("install it by hand: {advice}"))
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
     let apt = || {
         let mut command = Process::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
