@@ -128,6 +128,12 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         2,
+        "adjutant-conformance",
+        "holds any agent program to the rules of the agent wire",
+        &[WIRE],
+    ),
+    row(
+        2,
         QUEUE,
         "the contract of the run queue, with leases and the memory queue",
         &[CORE],

@@ -34,7 +34,6 @@ The wire itself is described in Adjutant's reference, page "agent wire".
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import inspect
@@ -49,9 +48,13 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from typing import (
-    Any, Awaitable, Callable, Deque, Dict, Generator, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar, Union,
+    TYPE_CHECKING, Any, Awaitable, Callable, Deque, Dict, Generator, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar, Union,
 )
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    # Loaded when the first async agent runs: it would double the start time of the others.
+    import asyncio
 
 __all__ = [
     "agent", "serve", "Run", "AsyncRun", "Decision", "Child", "ChildResult", "Retry", "AgentError", "Parked", "Cancelled", "Stopped",
@@ -795,6 +798,8 @@ class AsyncRun(_BaseRun):
     ) -> Dict[str, Any]:
         """As `Run.generate`; `on_delta` is called in the event loop."""
         if on_delta is not None:
+            import asyncio
+
             listener, loop = on_delta, asyncio.get_running_loop()
             on_delta = lambda delta: _call_in(loop, lambda: listener(delta))
         return await self._do(self._op_generate(request, on_delta))  # type: ignore[no-any-return]
@@ -819,6 +824,8 @@ class AsyncRun(_BaseRun):
             result = request.work()
             return await result if inspect.isawaitable(result) else result
         if isinstance(request, _Pause):
+            import asyncio
+
             by = time.monotonic() + request.seconds
             while time.monotonic() < by:
                 self.check_cancelled()
@@ -833,6 +840,8 @@ class AsyncRun(_BaseRun):
             self._touched = time.monotonic()
 
     async def _ask(self, ask: _Ask) -> Any:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         room, done = asyncio.Event(), asyncio.Event()
         if not self._link.reserve(ask.method == "step/end", lambda: _call_in(loop, room.set)):
@@ -1071,6 +1080,8 @@ class _Server:
 
     def _begin(self, run: _BaseRun) -> None:
         if isinstance(run, AsyncRun):
+            import asyncio
+
             asyncio.run_coroutine_threadsafe(self._drive_async(run), self._event_loop())
         else:
             threading.Thread(target=self._drive, args=(run,), daemon=True).start()
@@ -1078,6 +1089,8 @@ class _Server:
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop that all async runs share, in a thread of its own. Only the reader calls this."""
         if self._loop is None:
+            import asyncio
+
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, daemon=True).start()
         return self._loop

@@ -17,6 +17,9 @@ use crate::{
     transport::{Input, Output},
 };
 
+/// A message over the wire's limit is refused by whoever reads the lines; one over this limit ends the connection.
+const MAX_MESSAGE_BYTES: usize = 4 * DEFAULT_MAX_LINE_BYTES;
+
 /// Connects to `ws://HOST:PORT/PATH`.
 pub(crate) fn connect(url: &str) -> io::Result<(Input, Output)> {
     let stream = TcpStream::connect(authority(url)?)?;
@@ -27,8 +30,8 @@ pub(crate) fn connect(url: &str) -> io::Result<(Input, Output)> {
     tungstenite::client(url, stream).map_err(io::Error::other)?;
     let config = Some(
         WebSocketConfig::default()
-            .max_message_size(Some(DEFAULT_MAX_LINE_BYTES))
-            .max_frame_size(Some(DEFAULT_MAX_LINE_BYTES)),
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES)),
     );
     let reader = Half {
         reading,
