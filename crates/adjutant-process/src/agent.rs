@@ -193,7 +193,7 @@ impl Template {
     /// Starts a process that may take any run.
     pub(crate) async fn start(&self) -> Result<Peer, AgentError> {
         let (name, spawned) = self.start_for(&[]).await?;
-        Ok(Peer::new(name, spawned))
+        Ok(Peer::new(Arc::new(name), spawned))
     }
 
     /// Starts a process for one run, and tells it where to listen if it is to serve that.
@@ -292,7 +292,7 @@ impl Agent for ProcessAgent {
         // Boxed because the conversations are large and few.
         match self.manifest().protocol {
             Protocol::Wire => {
-                let peer = Peer::new(name, spawned);
+                let peer = Peer::new(Arc::new(name), spawned);
                 trace(ctx, &peer);
                 let session = Session::new(ctx, self.manifest(), peer);
                 Box::pin(session.run(false)).await.0

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use adjutant_core::AgentError;
 
-use crate::{capabilities::Ownership, launcher::Step, limits::LimitKind};
+use crate::{capabilities::Ownership, launcher::Step, limits::LimitKind, supervise::OrderError};
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -41,6 +41,26 @@ pub enum Error {
         /// How many there may be.
         most: usize,
     },
+    /// Services cannot be put in order.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A supervised process did not get ready.
+    #[error("{name} did not get ready: {why}")]
+    NotReady {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// There is no supervised process of this name.
+    #[error("there is no instance {name}")]
+    NoInstance {
+        /// The name.
+        name: String,
+    },
+    /// The supervisor has ended.
+    #[error("the supervisor has ended")]
+    SupervisorGone,
     /// The operating system refused to start the process.
     #[error("failed to start {}", program.display())]
     Start {
@@ -129,6 +149,8 @@ impl Error {
             Self::ProgramNotFound { .. }
                 | Self::NoFolder { .. }
                 | Self::Secret { .. }
+                | Self::Order(_)
+                | Self::NoInstance { .. }
                 | Self::Isolation { .. }
                 | Self::Unconfined { .. }
                 | Self::NotEnforceable { .. }
@@ -144,6 +166,10 @@ impl Error {
             Self::NoFolder { .. } => "folder_not_found",
             Self::Secret { .. } => "secret_not_found",
             Self::TooManyInstances { .. } => "too_many_instances",
+            Self::Order(_) => "services_out_of_order",
+            Self::NotReady { .. } => "not_ready",
+            Self::NoInstance { .. } => "instance_not_found",
+            Self::SupervisorGone => "supervisor_gone",
             Self::Isolation { .. } | Self::Unconfined { .. } => "isolation_unavailable",
             Self::NotEnforceable { .. } => "limit_not_enforceable",
             Self::NoOwnership { .. } => "ownership_unavailable",

@@ -65,7 +65,7 @@ pub use crate::{
     limits::{LimitKind, Limits},
     manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol, Transport},
     native::{NativeOptions, NativeProcesses},
-    pool::{Names, PoolConfig},
+    pool::{Name, Names, PoolConfig},
     port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
     secrets::{Secrets, Variable, Variables},
     units::{ByteSize, ParseUnitError, parse_duration},

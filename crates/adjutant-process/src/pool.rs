@@ -6,5 +6,8 @@ mod names;
 mod plan;
 mod warm;
 
-pub(crate) use self::{names::Name, warm::Pool};
-pub use self::{names::Names, plan::PoolConfig};
+pub(crate) use self::warm::Pool;
+pub use self::{
+    names::{Name, Names},
+    plan::PoolConfig,
+};

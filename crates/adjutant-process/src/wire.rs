@@ -5,8 +5,8 @@
 
 mod door;
 mod link;
-mod websocket;
 mod peer;
+mod websocket;
 
 mod calls;
 mod desk;

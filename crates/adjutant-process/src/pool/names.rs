@@ -90,8 +90,10 @@ impl Drop for Name {
     }
 }
 
-impl AsRef<str> for Name {
-    fn as_ref(&self) -> &str {
+impl Name {
+    /// The name, such as `my-agent-01`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 }
@@ -116,10 +118,10 @@ mod tests {
     fn the_lowest_free_number_is_used_with_two_digits_or_more() {
         let names = Names::unlimited();
         let mut all: Vec<Name> = (0..100).map(|_| names.take("a").unwrap()).collect();
-        assert_eq!((all[0].as_ref(), all[99].as_ref()), ("a-01", "a-100"));
+        assert_eq!((all[0].as_str(), all[99].as_str()), ("a-01", "a-100"));
         all.remove(4);
-        assert_eq!(names.take("a").unwrap().as_ref(), "a-05");
-        assert_eq!(names.take("b").unwrap().as_ref(), "b-01");
+        assert_eq!(names.take("a").unwrap().as_str(), "a-05");
+        assert_eq!(names.take("b").unwrap().as_str(), "b-01");
     }
 
     #[test]

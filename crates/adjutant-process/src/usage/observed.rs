@@ -98,6 +98,14 @@ impl Process for ObservedProcess {
         self.process.terminate();
     }
 
+    fn pause(&mut self) {
+        self.process.pause();
+    }
+
+    fn resume(&mut self) {
+        self.process.resume();
+    }
+
     fn kill(&mut self) {
         self.entry.instance.stopping();
         self.process.kill();

@@ -7,7 +7,10 @@ use adjutant_wire as wire;
 use tokio::time::{Duration, timeout};
 
 use super::{farewell, handshake, link::Incoming, peer::Peer, session::MISSED_HEARTBEATS};
-use crate::{manifest::Manifest, port::StopCause};
+use crate::{
+    manifest::Manifest,
+    port::{ExitReason, StopCause},
+};
 
 /// Why an idle process gets no run any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +30,7 @@ impl Peer {
     /// When it does not answer in time, or not as the wire wants it.
     pub(crate) async fn warm_up(&mut self, manifest: &Manifest) -> Result<(), AgentError> {
         let key = AgentKey::new(&manifest.name);
-        let offer = handshake::offer(&key, self.name.as_ref(), manifest);
+        let offer = handshake::offer(&key, self.name.as_str(), manifest);
         let id = self.call(&offer)?;
         let greeted = timeout(manifest.start_timeout, self.answer(&id)).await;
         let gone = |why: &str| AgentError::retriable("start_timeout", why);
@@ -112,6 +115,31 @@ impl Peer {
         }
     }
 
+    /// Closes the process's stdin.
+    pub(crate) fn hang_up(&mut self) {
+        self.link.hang_up();
+    }
+
+    /// Waits until an idle process has ended; one that breaks the wire's rules is killed. Dropping the future loses
+    /// nothing.
+    pub(crate) async fn end(&mut self) -> crate::Result<ExitReason> {
+        loop {
+            match self.listen().await {
+                Ok(_) => {}
+                Err(Unfit::Ended) => break,
+                Err(_) => self.process.kill(),
+            }
+        }
+        let noise = async {
+            while self.logs.line().await.is_some() {}
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        tokio::select! {
+            reason = self.process.wait() => reason,
+            never = noise => match never {},
+        }
+    }
+
     /// Ends a process that nobody needs any more: its stdin is closed, and after the grace it is killed.
     pub(crate) async fn leave(mut self, grace: Duration) {
         self.link.hang_up();
@@ -126,7 +154,8 @@ impl Peer {
         }
     }
 
-    async fn examine(&mut self, patience: Duration) -> Result<(), Unfit> {
+    /// Asks for its health.
+    pub(crate) async fn examine(&mut self, patience: Duration) -> Result<(), Unfit> {
         let id = self
             .call(&wire::HealthCheck {})
             .map_err(|_| Unfit::Unruly)?;

@@ -1,5 +1,7 @@
 //! A process on the wire, before, between and after its runs.
 
+use std::sync::Arc;
+
 use adjutant_core::AgentError;
 use adjutant_wire as wire;
 use adjutant_wire::{Call, Request, RequestId};
@@ -14,7 +16,7 @@ use crate::{
 /// A live process and what has been said to it.
 pub(crate) struct Peer {
     /// The instance's name, such as `triage-01`.
-    pub(crate) name: Name,
+    pub(crate) name: Arc<Name>,
     pub(crate) process: Box<dyn Process>,
     /// Runs that it has been given.
     pub(crate) runs: u32,
@@ -26,7 +28,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A process that has just started and was not spoken to.
-    pub(crate) fn new(name: Name, spawned: Spawned) -> Self {
+    pub(crate) fn new(name: Arc<Name>, spawned: Spawned) -> Self {
         Self {
             name,
             runs: 0,

@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
             let start = handshake::start(self.ctx, greeting)?;
             return self.start(&start);
         }
-        let offer = handshake::offer(self.ctx.agent_key(), self.peer.name.as_ref(), self.manifest);
+        let offer = handshake::offer(self.ctx.agent_key(), self.peer.name.as_str(), self.manifest);
         self.phase = Phase::Starting {
             initialize: self.peer.call(&offer)?,
             by: Instant::now() + self.manifest.start_timeout,
