@@ -60,7 +60,7 @@ impl Confinement {
         if let Some(contradiction) = isolation.contradiction() {
             return Err(Refused::Contradiction(contradiction));
         }
-        let needed = needed(isolation);
+        let needed = isolation.needs();
         let missing = needed.iter().filter_map(|part| support.missing(*part));
         let missing: Vec<Missing> = missing.cloned().collect();
         if !missing.is_empty() && !allow_degraded {
@@ -189,16 +189,6 @@ impl Confinement {
             filter.apply().at(Step::Syscalls)?;
         }
         Ok(())
-    }
-}
-
-/// The parts without which the profile would be another one.
-fn needed(isolation: &Isolation) -> Vec<Part> {
-    match isolation.profile {
-        Profile::Open => Vec::new(),
-        Profile::Workspace if isolation.network() == Network::Host => vec![Part::Files],
-        Profile::Workspace => vec![Part::Files, Part::Syscalls],
-        Profile::Isolated | Profile::Restricted => vec![Part::Namespaces, Part::Syscalls],
     }
 }
 

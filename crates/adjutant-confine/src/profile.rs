@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::View;
+use crate::{support::Part, view::View};
 
 /// How far a process is kept from the machine it runs on.
 #[derive(
@@ -181,6 +181,17 @@ impl Isolation {
     #[must_use]
     pub fn network(&self) -> Network {
         self.network.unwrap_or(self.profile.default_network())
+    }
+
+    /// The parts of a machine without which this would be another isolation.
+    #[must_use]
+    pub fn needs(&self) -> &'static [Part] {
+        match self.profile {
+            Profile::Open => &[],
+            Profile::Workspace if self.network() == Network::Host => &[Part::Files],
+            Profile::Workspace => &[Part::Files, Part::Syscalls],
+            Profile::Isolated | Profile::Restricted => &[Part::Namespaces, Part::Syscalls],
+        }
     }
 
     /// Why this cannot be had anywhere, if so.

@@ -209,6 +209,7 @@ fn begin(
             let _ = rights::give_up();
             let _ = let_go_of_the_streams();
             drop(tell_failure);
+            let _ = sys::close_all_but(tell_status.as_fd());
             let _ = tell_status.write_all(&encode(reap(agent)));
             exit(0)
         }

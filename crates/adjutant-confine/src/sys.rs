@@ -9,7 +9,7 @@ use std::{
     ffi::CString,
     io,
     mem::zeroed,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
     ptr::null,
@@ -80,6 +80,19 @@ pub(crate) fn close_the_rest_on_exec() -> io::Result<()> {
         )
     };
     check(result).map(drop)
+}
+
+/// Closes all files but the standard streams and this one.
+pub(crate) fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: the call takes numbers. The process that makes it goes on with the kept file alone and drops nothing
+            // that owns one of the others.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves the keyring of the session that this process came from for an empty one.
