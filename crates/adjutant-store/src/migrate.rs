@@ -367,18 +367,46 @@ fn live(members: &[RunRecord]) -> impl Iterator<Item = &RunRecord> {
 
 /// Whether the paused run is to go on once it has moved: nobody but a migration has paused it.
 fn is_ours(package: &Package) -> bool {
-    let (mut marked, mut ours) = (false, false);
-    for Event { event_type, .. } in &package.events {
+    paused_by_us(package.events.iter().map(|event| &event.event_type))
+}
+
+fn paused_by_us<'a>(history: impl Iterator<Item = &'a EventType>) -> bool {
+    let (mut marked, mut paused) = (false, false);
+    for event_type in history {
         match event_type {
-            EventType::RunResumed => marked = false,
-            EventType::RunPaused => ours = marked,
+            // One that was not paused was woken by what it waited for, before our pause.
+            EventType::RunResumed if paused => (marked, paused) = (false, false),
+            EventType::RunPaused => paused = true,
             other if other.as_str() == MARK => marked = true,
             _ => {}
         }
     }
-    ours
+    paused && marked
 }
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_a_migration_paused_is_told_from_one_that_somebody_paused() {
+        let ours = |history: &[&str]| {
+            let history: Vec<EventType> =
+                history.iter().map(|name| EventType::from(*name)).collect();
+            paused_by_us(history.iter())
+        };
+        let (moving, paused, resumed) = (MARK, "run.paused", "run.resumed");
+        assert!(ours(&[moving, paused]));
+        assert!(!ours(&[paused]));
+        assert!(!ours(&[paused, resumed, paused]));
+        // Put back, and paused by somebody then.
+        assert!(!ours(&[moving, paused, resumed, paused]));
+        assert!(ours(&[moving, paused, resumed, moving, paused]));
+        // Its timer was due between the two.
+        assert!(ours(&["run.waiting", moving, resumed, paused]));
+    }
 }
