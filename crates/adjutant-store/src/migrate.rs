@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use adjutant_core::{Error, Event, EventType, Json, NewEvent, Result, RunId, RunState};
+use adjutant_core::{Error, EventType, Json, NewEvent, Result, RunId, RunState};
 use adjutant_queue::{Command, RunFilter, RunRecord};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
