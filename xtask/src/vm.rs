@@ -137,7 +137,7 @@ fn init(workspace: &Workspace, binaries: &[(String, PathBuf)]) -> String {
         let path = found.map(|(_, path)| path.display().to_string());
         let path = path.unwrap_or_default();
         script.push_str(&format!(
-            "{path} --test-threads 1 {args}\necho \"ended: {name} $?\"\n"
+            "{path} --color never --test-threads 1 {args}\necho \"ended: {name} $?\"\n"
         ));
     }
     // Nothing is mounted for writing.

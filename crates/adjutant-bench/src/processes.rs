@@ -1,5 +1,7 @@
 //! Starting and stopping agents' processes, beside bare `posix_spawn` of the same programs.
 
+mod idle;
+
 use std::{
     io::Read,
     process::{Command, Stdio},
@@ -8,7 +10,7 @@ use std::{
 
 use adjutant_process::{
     Environment, Isolation, Limits, NativeOptions, NativeProcesses, Ownership, ProcessManager,
-    ProcessSpec, Spawned, StopCause,
+    ProcessSpec, Profile, Spawned, StopCause,
 };
 use anyhow::{Context, Result};
 use futures::{
@@ -18,6 +20,7 @@ use futures::{
 };
 use tokio::io::AsyncReadExt;
 
+use self::idle::IDLE;
 use crate::{
     bench::{Bench, Meter},
     report::{Row, Times},
@@ -27,6 +30,8 @@ const READY: &str = "spawn to ready";
 const RATE: &str = "spawns";
 const STOP: &str = "stop of 50";
 const BARE: &str = "bare posix_spawn";
+
+const CONFINED: [Profile; 3] = [Profile::Workspace, Profile::Isolated, Profile::Restricted];
 
 /// Processes under way at once where many are started.
 const IN_FLIGHT: usize = 16;
@@ -40,7 +45,7 @@ const WAYS: [(Ownership, &str); 3] = [
 ];
 
 pub async fn measure(bench: &mut Bench) -> Result<()> {
-    let groups = [READY, RATE, STOP];
+    let groups = [READY, RATE, STOP, IDLE];
     if !groups.iter().any(|group| wants(bench, group)) {
         return Ok(());
     }
@@ -55,12 +60,16 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     }
     if wants(bench, READY) {
         ready(bench, &ways).await?;
+        confined(bench, &ways).await?;
     }
     if wants(bench, RATE) {
         rate(bench, &ways).await?;
     }
     if wants(bench, STOP) {
         stop(bench, &ways).await?;
+    }
+    if wants(bench, IDLE) {
+        idle::measure(bench, &ways).await?;
     }
     Ok(())
 }
@@ -73,6 +82,7 @@ fn name(group: &str, way: &str) -> String {
 
 fn wants(bench: &Bench, group: &str) -> bool {
     let ways = WAYS.iter().map(|(_, way)| *way).chain([BARE]);
+    let ways = ways.chain(CONFINED.map(Profile::name));
     let names: Vec<String> = ways.map(|way| name(group, way)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     bench.wants(&names)
@@ -127,6 +137,38 @@ async fn ready(bench: &mut Bench, ways: &Ways) -> Result<()> {
         }
         let row = Row::new(name(READY, way), median(times), "ms");
         let row = row.over(bench.row(&name(READY, BARE))).at_most(most);
+        bench.push(row);
+    }
+    Ok(())
+}
+
+/// The same under each profile that confines, owned in the best way.
+async fn confined(bench: &mut Bench, ways: &Ways) -> Result<()> {
+    let Some((way, processes)) = ways.first() else {
+        return Ok(());
+    };
+    let place = tempfile::tempdir()?;
+    let (home, temp) = (place.path().join("agent"), place.path().join("tmp"));
+    std::fs::create_dir(&home)?;
+    std::fs::create_dir(&temp)?;
+    for profile in CONFINED {
+        let mut times = Vec::new();
+        let mut meter = Meter::start(bench.time);
+        while meter.is_running() {
+            let mut spec = spec("/bin/echo", &["ready"]);
+            spec.dir.clone_from(&home);
+            spec.env.set("TMPDIR", temp.to_string_lossy());
+            spec.isolation = Isolation::of(profile);
+            let begin = Instant::now();
+            let mut spawned = processes.spawn(spec).await?;
+            spawned.stdout.read_u8().await?;
+            take(&mut times, &mut meter, begin);
+            spawned.process.wait().await?;
+        }
+        let open = bench.row(&name(READY, way));
+        let most = open.map_or(f64::INFINITY, |open| open.figure + 10.0);
+        let row = Row::new(name(READY, profile.name()), median(times), "ms");
+        let row = row.over(open).at_most(most);
         bench.push(row);
     }
     Ok(())

@@ -35,6 +35,7 @@ pub(crate) fn over_limit(
         LimitKind::Pids => "had more processes than it may have",
         LimitKind::Output => "wrote more than it may",
         LimitKind::FileSize => "wrote a larger file than it may",
+        LimitKind::Disk => "let its folder grow more than it may",
         LimitKind::Duration => "took longer than it may",
         LimitKind::Idle => "was idle for longer than it may be",
         _ => "went over its limit",
@@ -45,7 +46,7 @@ pub(crate) fn over_limit(
         _ => "limit_exceeded",
     };
     let info = match kind {
-        LimitKind::Output | LimitKind::FileSize => ErrorInfo::permanent(code, why),
+        LimitKind::Output | LimitKind::FileSize | LimitKind::Disk => ErrorInfo::permanent(code, why),
         _ => ErrorInfo::retriable(code, why),
     };
     Some(info.with_details(json!({

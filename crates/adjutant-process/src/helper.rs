@@ -61,12 +61,33 @@ impl Helper {
 pub fn helper_main() -> Option<ExitCode> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
     match arguments.as_slice() {
-        [only] if only == launcher::LAUNCH => Some(launcher::serve()),
-        [only] if only == guardian::GUARD => Some(guardian::guard()),
+        [only] if only == launcher::LAUNCH => {
+            close_inherited_files();
+            Some(launcher::serve())
+        }
+        [only] if only == guardian::GUARD => {
+            close_inherited_files();
+            Some(guardian::guard())
+        }
         [only] if only == isolation::PROBE => Some(isolation::tell_support()),
         _ => {
             THIS_PROGRAM.store(true, Ordering::Relaxed);
             None
         }
+    }
+}
+
+/// Closes what the runtime's own parent has left open for all, such as the file of a lock: agents are not to have it, and
+/// what outlives the runtime is not to hold it.
+#[expect(
+    unsafe_code,
+    reason = "no safe function closes files that nobody here owns"
+)]
+fn close_inherited_files() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: this process has just begun, so that nothing in it owns a file yet but the three standard streams. On a kernel
+    // before 5.9 the call fails and the files stay open.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0);
     }
 }

@@ -1,5 +1,6 @@
 //! What an agent's processes may use.
 
+mod disk;
 mod rlimits;
 mod watch;
 
@@ -8,6 +9,7 @@ use std::{fmt, num::NonZeroU64, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    disk::Disk,
     rlimits::Rlimits,
     watch::{Seen, Watch},
 };
@@ -33,6 +35,9 @@ pub struct Limits {
     /// Size of each file that is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_size: Option<ByteSize>,
+    /// Bytes by which the folder that it runs in may grow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<ByteSize>,
     /// Size of each core dump. Default 0: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core: Option<ByteSize>,
@@ -62,6 +67,8 @@ pub enum LimitKind {
     Files,
     /// [`Limits::file_size`].
     FileSize,
+    /// [`Limits::disk`].
+    Disk,
     /// [`Limits::core`].
     Core,
     /// [`Limits::output`].
@@ -74,12 +81,13 @@ pub enum LimitKind {
 
 impl LimitKind {
     /// All limits.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Memory,
         Self::Cpu,
         Self::Pids,
         Self::Files,
         Self::FileSize,
+        Self::Disk,
         Self::Core,
         Self::Output,
         Self::Duration,
@@ -95,6 +103,7 @@ impl LimitKind {
             Self::Pids => "pids",
             Self::Files => "files",
             Self::FileSize => "file_size",
+            Self::Disk => "disk",
             Self::Core => "core",
             Self::Output => "output",
             Self::Duration => "duration",
@@ -122,6 +131,7 @@ impl Limits {
             LimitKind::Pids => self.pids.is_some(),
             LimitKind::Files => self.files.is_some(),
             LimitKind::FileSize => self.file_size.is_some(),
+            LimitKind::Disk => self.disk.is_some(),
             LimitKind::Core => self.core.is_some(),
             LimitKind::Output => self.output.is_some(),
             LimitKind::Duration => self.duration.is_some(),
@@ -139,6 +149,7 @@ impl Limits {
             LimitKind::Pids => self.pids.map(|pids| pids.to_string()),
             LimitKind::Files => self.files.map(|files| files.to_string()),
             LimitKind::FileSize => size(self.file_size),
+            LimitKind::Disk => size(self.disk),
             LimitKind::Core => size(self.core),
             LimitKind::Output => size(self.output),
             LimitKind::Duration => time(self.duration),
@@ -185,7 +196,7 @@ mod tests {
     #[test]
     fn every_limit_has_the_name_of_its_field() {
         let fields = serde_json::json!({
-            "memory": "1MiB", "cpu": 1, "pids": 1, "files": 9, "file_size": 1, "core": 1, "output": 1,
+            "memory": "1MiB", "cpu": 1, "pids": 1, "files": 9, "file_size": 1, "disk": 1, "core": 1, "output": 1,
             "duration": "1s", "idle": "1s",
         });
         let limits: Limits = serde_json::from_value(fields.clone()).unwrap();

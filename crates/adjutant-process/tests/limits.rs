@@ -219,6 +219,19 @@ async fn a_file_that_grows_too_large_is_told() {
 }
 
 #[tokio::test]
+async fn a_folder_that_grows_too_large_is_told() {
+    for way in ways() {
+        let limits = Limits {
+            disk: Some(ByteSize(100_000)),
+            ..Limits::default()
+        };
+        let script = "mkdir below; head -c 300000 /dev/zero > below/file; exec sleep 20";
+        let (reason, _) = end(&way, script, limits).await;
+        assert_eq!(reason, ExitReason::Limit(LimitKind::Disk), "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_output_is_cut_off() {
     for way in ways() {
         let limits = Limits {

@@ -66,6 +66,8 @@ impl Launcher {
             .process_group(0)
             .current_dir("/");
         let helper = command.spawn()?;
+        // One that hangs must not hold up the thread that starts agents for ever.
+        socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { helper, socket })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LimitKind, Limits};
+use super::{LimitKind, Limits, disk::DISK_SAMPLING};
 use crate::{
     capabilities::{Enforcement, Ownership},
     tree::{Ground, Usage},
@@ -21,6 +21,7 @@ pub(crate) struct Watch {
     idle: Option<Duration>,
     memory: Option<u64>,
     pids: Option<u64>,
+    disk: Option<u64>,
     /// Whether the kernel may kill one process of a tree and leave the others.
     strikes: bool,
 }
@@ -34,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) idle: Duration,
     /// What it uses, if [`Watch::samples`].
     pub(crate) usage: Usage,
+    /// Bytes by which its folder has grown.
+    pub(crate) disk: u64,
     /// Whether the kernel has killed some of it for want of memory, if [`Watch::looks_for_strikes`].
     pub(crate) struck: bool,
 }
@@ -48,6 +51,7 @@ impl Watch {
             idle: limits.idle,
             memory: memory.map(|memory| memory.0 as u64),
             pids: pids.map(std::num::NonZero::get),
+            disk: limits.disk.map(|disk| disk.0 as u64),
             strikes: limits.memory.is_some() && ground.ownership() == Ownership::CgroupV1,
         }
     }
@@ -70,6 +74,8 @@ impl Watch {
             Some(LimitKind::Memory)
         } else if over(self.pids, seen.usage.pids) {
             Some(LimitKind::Pids)
+        } else if over(self.disk, seen.disk) {
+            Some(LimitKind::Disk)
         } else if late(self.duration, seen.age) {
             Some(LimitKind::Duration)
         } else if late(self.idle, seen.idle) {
@@ -87,6 +93,7 @@ impl Watch {
             left(self.idle, seen.idle),
             self.samples().then_some(SAMPLING),
             self.strikes.then_some(STRIKES),
+            self.disk.map(|_| DISK_SAMPLING),
         ];
         looks.into_iter().flatten().min()
     }
@@ -147,5 +154,20 @@ mod tests {
         assert_eq!(watch.verdict(&using(100, 2)), None);
         assert_eq!(watch.verdict(&using(101, 2)), Some(LimitKind::Memory));
         assert_eq!(watch.verdict(&using(100, 3)), Some(LimitKind::Pids));
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_now_and_then() {
+        let watch = Watch {
+            disk: Some(100),
+            ..Watch::default()
+        };
+        let grown = |disk| Seen {
+            disk,
+            ..Seen::default()
+        };
+        assert_eq!(watch.verdict(&grown(100)), None);
+        assert_eq!(watch.next_look(&grown(100)), Some(DISK_SAMPLING));
+        assert_eq!(watch.verdict(&grown(101)), Some(LimitKind::Disk));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 
 use super::first::First;
 use crate::{
-    limits::{LimitKind, Limits, Seen, Watch},
+    limits::{Disk, LimitKind, Limits, Seen, Watch},
     port::{ExitReason, Probe},
     tree::{Ground, Tree, Usage},
 };
@@ -30,12 +30,20 @@ pub(crate) struct Instance {
     active: AtomicU64,
     /// Bytes that have come out.
     output: AtomicU64,
+    /// Its folder, when that may grow no more than so much.
+    disk: Option<Mutex<Disk>>,
     /// The limit that it has gone over.
     over: OnceLock<LimitKind>,
 }
 
 impl Instance {
-    pub(super) fn new(tree: Box<dyn Tree>, first: First, limits: Limits, ground: &Ground) -> Self {
+    pub(super) fn new(
+        tree: Box<dyn Tree>,
+        first: First,
+        limits: Limits,
+        disk: Option<Disk>,
+        ground: &Ground,
+    ) -> Self {
         Self {
             tree,
             first,
@@ -44,6 +52,7 @@ impl Instance {
             started: Instant::now(),
             active: AtomicU64::new(0),
             output: AtomicU64::new(0),
+            disk: disk.map(Mutex::new),
             over: OnceLock::new(),
         }
     }
@@ -95,6 +104,7 @@ impl Instance {
             } else {
                 Usage::default()
             },
+            disk: self.grown(),
             struck: self.watch.looks_for_strikes() && self.tree.struck() == Some(LimitKind::Memory),
         };
         if let Some(kind) = self.watch.verdict(&seen) {
@@ -102,6 +112,15 @@ impl Instance {
             return None;
         }
         self.watch.next_look(&seen)
+    }
+
+    /// Bytes by which its folder has grown, if that is limited.
+    fn grown(&self) -> u64 {
+        let disk = self.disk.as_ref().map(Mutex::lock);
+        disk.map_or(0, |disk| {
+            let mut disk = disk.unwrap_or_else(PoisonError::into_inner);
+            disk.grown(Instant::now())
+        })
     }
 
     /// How it ended, given the first process's status. To be called before the tree is removed.

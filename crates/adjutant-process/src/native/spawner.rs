@@ -18,6 +18,7 @@ use crate::{
     guardian::{self, Guardian},
     helper::Helper,
     launcher::{Control, Launcher, Order},
+    limits::Disk,
     port::ProcessSpec,
     procfs::Stat,
     tree::{Ground, Incarnation, Tree, VARIABLE},
@@ -102,6 +103,7 @@ impl Thread {
     fn start(&mut self, mut spec: ProcessSpec, confinement: Confinement) -> Result<Started> {
         self.guard();
         let limits = spec.limits;
+        let disk = limits.disk.map(|_| Disk::of(&spec.dir));
         let made = self.ground.tree(&self.own, &limits);
         let (name, tree) = made.map_err(|source| Error::Tree { source })?;
         spec.env.set(VARIABLE, name);
@@ -125,7 +127,7 @@ impl Thread {
             tree.entered(stat, keeper);
         }
         let owned = Owned {
-            instance: Arc::new(Instance::new(tree, first, limits, &self.ground)),
+            instance: Arc::new(Instance::new(tree, first, limits, disk, &self.ground)),
             warden: self.warden.clone(),
             gone: false,
         };

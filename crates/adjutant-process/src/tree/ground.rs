@@ -60,6 +60,7 @@ impl Ground {
             LimitKind::Cpu => "cpu",
             LimitKind::Pids => "pids",
             LimitKind::Files | LimitKind::FileSize | LimitKind::Core => return Enforcement::Rlimit,
+            LimitKind::Disk => return Enforcement::Sampled,
             LimitKind::Output | LimitKind::Duration | LimitKind::Idle => {
                 return Enforcement::Runtime;
             }
