@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use adjutant_process::ProcessManager;
 use anyhow::{Context, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
