@@ -211,6 +211,10 @@ class Pipe {
 /** The same over a WebSocket (RFC 6455): one line in each text message, without the newline. */
 class WebSocketPipe extends Pipe {
   #buffer = Buffer.alloc(0);
+  #chunks = [];
+  #have = 0;
+  /** So many bytes have to be there before another look is worth it. */
+  #need = 2;
   #message = [];
   #size = 0;
 
@@ -226,7 +230,11 @@ class WebSocketPipe extends Pipe {
       ended = true;
     };
     this.input.on("data", (chunk) => {
-      this.#buffer = Buffer.concat([this.#buffer, chunk]);
+      this.#chunks.push(chunk);
+      this.#have += chunk.length;
+      if (this.#buffer.length + this.#have < this.#need) return;
+      this.#buffer = Buffer.concat([this.#buffer, ...this.#chunks.splice(0)]);
+      this.#have = 0;
       for (let frame = this.#frame(); frame; frame = this.#frame()) {
         const { final, opcode, payload } = frame;
         if (opcode === 8) return void this.input.end();
@@ -245,6 +253,7 @@ class WebSocketPipe extends Pipe {
 
   #frame() {
     const bytes = this.#buffer;
+    this.#need = 2;
     if (bytes.length < 2) return null;
     let size = bytes[1] & 0x7f;
     let start = 2;
@@ -257,7 +266,10 @@ class WebSocketPipe extends Pipe {
       size = Number(bytes.readBigUInt64BE(2));
       start = 10;
     }
-    if (bytes.length < start + size) return null;
+    if (bytes.length < start + size) {
+      this.#need = start + size;
+      return null;
+    }
     this.#buffer = bytes.subarray(start + size);
     return { final: (bytes[0] & 0x80) !== 0, opcode: bytes[0] & 0x0f, payload: bytes.subarray(start, start + size) };
   }

@@ -1247,7 +1247,7 @@ class _WebSocket(_Pipe):
         self._socket = socket.create_connection((host, port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(self._socket.fileno(), self._socket.fileno())
-        self._buffer = b""
+        self._buffer = bytearray()
         key = base64.b64encode(os.urandom(16)).decode()
         self._write_all(
             f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -1255,7 +1255,7 @@ class _WebSocket(_Pipe):
         )
         while b"\r\n\r\n" not in self._buffer:
             self._more()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        head = self._take(self._buffer.index(b"\r\n\r\n") + 4)
         digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode("ascii")).digest()
         if b" 101 " not in head.split(b"\r\n")[0] or base64.b64encode(digest) not in head:
             raise ConnectionError(f"no WebSocket at {url}")
@@ -1264,12 +1264,13 @@ class _WebSocket(_Pipe):
         piece = self._read()
         if not piece:
             raise ConnectionError("the host closed the connection")
-        self._buffer += piece
+        self._buffer.extend(piece)
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
             self._more()
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
         return taken
 
     def write(self, line: bytes) -> None:

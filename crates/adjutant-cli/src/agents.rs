@@ -9,15 +9,21 @@ use std::{
 
 use adjutant::{
     core::{AgentRegistry, RetryPolicy},
-    process::{Environment, Manifest, NativeProcesses, ProcessAgent, ProcessManager},
+    process::{
+        AgentOptions, Environment, Manifest, NativeOptions, NativeProcesses, ProcessAgent,
+        ProcessManager, Secrets,
+        usage::{About, Instances, Observed},
+    },
     queue::{Concurrency, NewRun},
 };
 
 use crate::{
     context::Context,
     failure::{AGENT_NOT_FOUND, BUILD_FAILED, Failure, MANIFEST_INVALID, Result},
+    isolation::IsolationFlags,
     output::{Output, Paint},
     told::Told,
+    venv::Venv,
 };
 
 /// The file that makes a folder an agent.
@@ -29,6 +35,10 @@ pub struct Found {
     pub manifest: Manifest,
     /// The manifest's absolute path.
     pub path: PathBuf,
+    /// Where its Python is.
+    pub venv: Option<Venv>,
+    /// How it is confined, besides what the manifest says.
+    pub flags: IsolationFlags,
 }
 
 impl Found {
@@ -54,7 +64,12 @@ impl Found {
         })?;
         let path = fs::canonicalize(&file)
             .map_err(|error| Failure::io(format!("failed to find {shown}"), &error))?;
-        Ok(Self { manifest, path })
+        Ok(Self {
+            manifest,
+            path,
+            venv: None,
+            flags: IsolationFlags::default(),
+        })
     }
 
     /// The agents at several paths; a folder without a manifest is searched one level deep.
@@ -95,6 +110,25 @@ impl Found {
         Ok(found)
     }
 
+    /// The same agent with the Python of a virtual environment.
+    pub fn with_venv(self, venv: Option<&Venv>) -> Self {
+        Self {
+            venv: venv.cloned(),
+            ..self
+        }
+    }
+
+    /// The same agent confined as a command's flags say.
+    pub fn confined(mut self, flags: IsolationFlags) -> Result<Self> {
+        flags.apply(&mut self.manifest);
+        self.manifest.validate().map_err(|problems| {
+            let each: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let message = format!("{} cannot be confined like this", self.key());
+            Failure::usage(MANIFEST_INVALID, message).because(each.join("; "))
+        })?;
+        Ok(Self { flags, ..self })
+    }
+
     /// The agent's key.
     pub fn key(&self) -> &str {
         &self.manifest.name
@@ -126,8 +160,14 @@ impl Found {
                     self.folder().display()
                 ))
         };
+        let mut environment = Environment::default();
+        environment.set("PATH", std::env::var("PATH").unwrap_or_default());
+        if let Some(venv) = &self.venv {
+            venv.activate(&mut environment);
+        }
         let status = tokio::process::Command::new(program)
             .args(arguments)
+            .envs(environment.iter())
             .current_dir(self.folder())
             .stdin(Stdio::null())
             .stdout(io::stderr())
@@ -161,19 +201,39 @@ impl Found {
 }
 
 /// The agents, ready to be driven; what becomes of their runs is told on `told`.
-pub fn registry(agents: &[Found], told: Option<&Output>) -> Result<AgentRegistry> {
-    let processes: Arc<dyn ProcessManager> = Arc::new(NativeProcesses::new().map_err(|error| {
+pub fn registry(
+    agents: &[Found],
+    told: Option<&Output>,
+    instances: &Instances,
+) -> Result<AgentRegistry> {
+    let mut options = NativeOptions::default();
+    options.allow_degraded = agents.iter().any(|agent| agent.flags.allow_degraded);
+    let processes = NativeProcesses::with(options);
+    let processes: Arc<dyn ProcessManager> = Arc::new(processes.map_err(|error| {
         Failure::failed(crate::failure::IO, "processes cannot be started")
             .because(error.to_string())
     })?);
     let base = Environment::inherited(crate::project::variables());
+    let secrets = Secrets::new(crate::project::variables());
     let mut registry = AgentRegistry::new();
     for found in agents {
-        let agent = ProcessAgent::new(
-            found.manifest.clone(),
+        let mut base = base.clone();
+        let mut manifest = found.manifest.clone();
+        if let Some(venv) = &found.venv {
+            venv.activate(&mut base);
+            venv.show_to(&mut manifest);
+        }
+        let about = About {
+            agent: found.key().to_owned(),
+            isolation: found.manifest.isolation.profile.to_string(),
+        };
+        let processes = Observed::new(Arc::clone(&processes), about, instances.clone());
+        let agent = ProcessAgent::with(
+            manifest,
             found.folder(),
-            base.clone(),
-            Arc::clone(&processes),
+            base,
+            Arc::new(processes),
+            AgentOptions::default().secrets(secrets.clone()),
         );
         match told {
             Some(out) => registry.register(Told::new(agent, out.clone()))?,

@@ -5,15 +5,19 @@ mod answer;
 mod backup;
 mod completions;
 mod config;
+mod conformance;
 mod control;
 mod doctor;
 mod events;
 mod init;
+mod logs;
 mod migrate;
+mod ps;
 mod resume;
 mod run;
 mod runs;
 mod show;
+mod stats;
 mod worker;
 
 use clap::Subcommand;
@@ -31,6 +35,12 @@ pub enum Command {
     Runs(runs::Runs),
     /// Serve agents: work on their runs until stopped
     Worker(worker::Worker),
+    /// Print what agents have logged
+    Logs(logs::Logs),
+    /// List the live instances of agents
+    Ps,
+    /// Show what live instances use
+    Stats(stats::Stats),
     /// Copy the store to a file while it is in use
     Backup(backup::Backup),
     /// Put a backup in the store's place
@@ -39,6 +49,7 @@ pub enum Command {
     Migrate(migrate::Migrate),
     /// Check that everything is in order
     Doctor,
+    Conformance(conformance::Conformance),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Config),
@@ -54,7 +65,10 @@ pub enum Command {
 impl Command {
     /// Whether settings matter to it.
     pub const fn needs_settings(&self) -> bool {
-        !matches!(self, Self::Completions(_) | Self::Version | Self::Init(_))
+        !matches!(
+            self,
+            Self::Completions(_) | Self::Conformance(_) | Self::Version | Self::Init(_)
+        )
     }
 }
 
@@ -65,10 +79,14 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Run(run) => Box::pin(run.run(context)).await,
         Command::Runs(runs) => Box::pin(runs.run(context)).await,
         Command::Worker(worker) => Box::pin(worker.run(context)).await,
+        Command::Logs(logs) => logs.run(context).await,
+        Command::Ps => ps::run(context).await,
+        Command::Stats(stats) => stats.run(context).await,
         Command::Backup(backup) => backup.run(context).await,
         Command::Restore(restore) => restore.run(context).await,
         Command::Migrate(migrate) => Box::pin(migrate.run(context)).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Conformance(conformance) => conformance.run(context).await,
         Command::Config(config) => config.run(context),
         Command::Events(types) => types.run(context),
         Command::Completions(completions) => completions.run(context),

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use adjutant::{RunnerConfig, Synchronous, core::Limits, has_password, shown_url};
+use adjutant::{RunnerConfig, Synchronous, core::Limits, has_password, logs, shown_url};
 use serde::Serialize;
 
 use crate::{
     failure::{CONFIG_INVALID, Failure, Result},
-    project::{CONFIG_FILE, Project},
+    project::{CONFIG_FILE, LOGS_DIR, Project},
     units,
 };
 
@@ -248,6 +248,36 @@ impl Config {
             cancel_grace: self.duration("runner.cancel_grace"),
             drain_grace: self.duration("runner.drain_grace"),
             ..RunnerConfig::default()
+        }
+    }
+
+    /// How the logs of agents are kept.
+    pub fn logs(&self, state_dir: &Path) -> logs::Config {
+        let to = |name: &str| {
+            self.text("logs.to")
+                .split(',')
+                .any(|part| part.trim() == name)
+        };
+        let fluentd = self.text("logs.fluentd_url").parse().ok();
+        let fluentd = fluentd
+            .filter(|_| to("fluentd"))
+            .map(|address| logs::Fluentd {
+                tag: self.text("logs.fluentd_tag").to_owned(),
+                ..logs::Fluentd::at(address)
+            });
+        logs::Config {
+            dir: to("file").then(|| state_dir.join(LOGS_DIR)),
+            format: match self.text("logs.format") {
+                "text" => logs::Format::Text,
+                _ => logs::Format::Json,
+            },
+            rotation: logs::Rotation {
+                max_bytes: self.size("logs.max_size") as u64,
+                files: self.count("logs.max_files"),
+                max_age: self.duration("logs.max_age"),
+            },
+            fluentd,
+            stdout: to("stdout"),
         }
     }
 

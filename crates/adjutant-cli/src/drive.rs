@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     failure::{CONFIG_INVALID, Failure, Result},
     interrupt::Interrupts,
+    observation::Observation,
     output::Paint,
     watch::Watch,
     workers::{self, Posted},
@@ -41,6 +42,8 @@ pub struct Drive<'a> {
     pub news: News,
     /// Leave the run alone as soon as it waits for a person.
     pub until_input: bool,
+    /// Give the run back when this is cancelled.
+    pub until: CancellationToken,
 }
 
 /// How it went.
@@ -49,7 +52,7 @@ pub enum Ended {
     Settled(Box<RunView>),
     /// The run waits for a person or was paused, and nobody waits here.
     Left(Box<RunView>),
-    /// The user interrupted; the run was given back.
+    /// The user interrupted, or it was not to go on; the run was given back.
     Interrupted,
 }
 
@@ -63,17 +66,18 @@ pub fn runner_config(context: &Context) -> RunnerConfig {
     }
 }
 
-/// A worker, and its note beside the store.
+/// A worker, its note beside the store, and what lets others look at its instances as long as it lives.
 pub fn worker(
     context: &Context,
     store: &Arc<dyn Store>,
     agents: &[Found],
     config: RunnerConfig,
     run: Option<RunId>,
-) -> Result<(AgentRunner, Option<Posted>)> {
+) -> Result<(AgentRunner, Option<Posted>, Observation)> {
     // Who drives one run sees its events instead.
     let told = run.is_none().then_some(&context.out);
-    let registry = agents::registry(agents, told)?;
+    let observation = Observation::start(context)?;
+    let registry = agents::registry(agents, told, observation.instances())?;
     let runner = AgentRunner::new(Arc::clone(store), registry, config).map_err(|error| {
         Failure::usage(CONFIG_INVALID, "the worker's settings cannot work")
             .because(error.to_string())
@@ -87,11 +91,11 @@ pub fn worker(
         .map(|folder| workers::post(&folder, runner.worker_id(), keys, run))
         .transpose();
     match posted {
-        Ok(posted) => Ok((runner, posted)),
+        Ok(posted) => Ok((runner, posted, observation)),
         // Beside a server nothing needs to be written here, and there may be no place for it.
         Err(error) if context.config.has_server() => {
             tracing::info!(%error, "this worker leaves no note for others of this project");
-            Ok((runner, None))
+            Ok((runner, None, observation))
         }
         Err(error) => Err(Failure::io(
             "failed to leave a note beside the store",
@@ -113,7 +117,7 @@ pub fn notes_folder(context: &Context) -> Option<PathBuf> {
 /// Works on the run until it has ended.
 pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
     let config = runner_config(drive.context);
-    let (runner, posted) = worker(
+    let (runner, posted, _observation) = worker(
         drive.context,
         &drive.store,
         drive.agents,
@@ -130,6 +134,7 @@ pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
     let ended = tokio::select! {
         ended = watch.until_done() => ended?,
         _ = interrupts.next() => Ended::Interrupted,
+        () = drive.until.cancelled() => Ended::Interrupted,
         // The loop ends by itself only when the store is gone.
         outcome = &mut work => return Err(lost(outcome)),
     };
@@ -143,10 +148,12 @@ pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
         return Ok(ended);
     }
     let out = &drive.context.out;
-    out.tell(&out.paint(
-        Paint::Yellow,
-        "stopping: the run is given back (again to leave at once)",
-    ));
+    if !drive.until.is_cancelled() {
+        out.tell(&out.paint(
+            Paint::Yellow,
+            "stopping: the run is given back (again to leave at once)",
+        ));
+    }
     tokio::select! {
         _ = &mut work => posted.into_iter().for_each(Posted::remove),
         _ = interrupts.next() => return Ok(Ended::Interrupted),

@@ -34,6 +34,7 @@ pub const BACKUP_INVALID: &str = "backup_invalid";
 pub const BUILD_FAILED: &str = "build_failed";
 pub const CONFIG_INVALID: &str = "config_invalid";
 pub const ENGINE_NOT_BUILT: &str = "engine_not_built";
+pub const INSTANCE_NOT_FOUND: &str = "instance_not_found";
 pub const INPUT_NOT_JSON: &str = "input_not_json";
 pub const INPUT_UNREADABLE: &str = "input_unreadable";
 pub const IO: &str = "io";
@@ -207,6 +208,7 @@ mod tests {
             BUILD_FAILED,
             CONFIG_INVALID,
             ENGINE_NOT_BUILT,
+            INSTANCE_NOT_FOUND,
             INPUT_NOT_JSON,
             INPUT_UNREADABLE,
             IO,

@@ -10,6 +10,7 @@ mod output;
 mod paste;
 mod project;
 mod units;
+mod venv;
 
 mod config;
 mod context;
@@ -18,14 +19,18 @@ mod agents;
 mod approvals;
 mod ids;
 mod input;
+mod isolation;
 mod parked;
 mod patience;
 mod recovery;
+mod reload;
 mod workers;
 
 mod drive;
 mod interrupt;
+mod observation;
 mod render;
+mod socket;
 mod tail;
 mod told;
 mod view;

@@ -9,6 +9,10 @@ use crate::failure::{Failure, Result};
 
 /// The folder for state within a project.
 pub const STATE_DIR: &str = ".adjutant";
+/// The folder for what agents log, in the one for state.
+pub const LOGS_DIR: &str = "logs";
+/// The folder for sockets of live runtimes, in the one for state.
+pub const RUN_DIR: &str = "run";
 /// The project's configuration file.
 pub const CONFIG_FILE: &str = "adjutant.yaml";
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adjutant::process::Environment;
+use adjutant::process::{Environment, Manifest, Profile};
 
 use crate::{
     context::Context,
@@ -29,6 +29,13 @@ impl Venv {
             return Err(absent().because(format!("{shown}/bin/python does not exist")));
         }
         Ok(Self { root })
+    }
+
+    /// Lets an agent see it that does not see everything.
+    pub fn show_to(&self, manifest: &mut Manifest) {
+        if manifest.isolation.profile != Profile::Open {
+            manifest.isolation.read.push(self.root.clone());
+        }
     }
 
     /// What its own `activate` would change: programs are looked for here first.

@@ -42,7 +42,7 @@ pub(crate) async fn run(
     ctx.emit(EventType::ProcessStarted, started).await?;
 
     let observer = process.observer();
-    let working = observer.working_on(ctx.run_id());
+    let working = observer.working_on(&ctx.run_id());
     let mut logs = Logs::new(stderr).observed(observer);
     let work = converse(
         ctx,

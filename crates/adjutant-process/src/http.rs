@@ -65,7 +65,7 @@ pub(crate) async fn run(
     ctx.emit(EventType::ProcessStarted, started).await?;
 
     let observer = process.observer();
-    let working = observer.working_on(ctx.run_id());
+    let working = observer.working_on(&ctx.run_id());
     let mut out = Logs::new(stdout).observed_as(Stream::Stdout, observer.clone());
     let mut err = Logs::new(stderr).observed(observer);
     let server = Server::on(port);

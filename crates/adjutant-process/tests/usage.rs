@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test stops at the first surprise and says where"
 )]
@@ -157,8 +158,8 @@ async fn runs_and_tokens_are_counted() {
     let instances = Instances::new(None).unwrap();
     let spawned = observed(&instances).spawn(spec("input()")).await.unwrap();
     let observer = spawned.process.observer();
-    let first = observer.working_on("run_1");
-    let second = observer.working_on("run_2");
+    let first = observer.working_on(&"run_1");
+    let second = observer.working_on(&"run_2");
     let view = only(&instances);
     assert_eq!((view.runs.len(), view.state), (2, InstanceState::Busy));
     assert_eq!(view.usage.now.concurrent_requests, 2);
@@ -194,9 +195,9 @@ async fn lines_belong_to_the_only_run_under_way() {
     let observer = spawned.process.observer();
     let say = |text: &str| observer.line(adjutant_logs::Stream::Stderr, text.as_bytes());
     say("before");
-    let first = observer.working_on("run_1");
+    let first = observer.working_on(&"run_1");
     say("one");
-    let second = observer.working_on("run_2");
+    let second = observer.working_on(&"run_2");
     say("both");
     drop(first);
     say("two");

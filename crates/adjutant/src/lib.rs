@@ -10,6 +10,8 @@ mod open;
 pub use adjutant_core as core;
 pub use adjutant_events as events;
 pub use adjutant_executor as executor;
+#[cfg(feature = "process")]
+pub use adjutant_logs as logs;
 #[cfg(feature = "postgres")]
 pub use adjutant_postgres as postgres;
 #[cfg(feature = "process")]

@@ -16,6 +16,7 @@ use crate::{
     exit::Exit,
     failure::Result,
     ids,
+    isolation::IsolationFlags,
     recovery::{self, Holder},
     workers::{self, Life},
 };
@@ -33,6 +34,8 @@ pub struct Resume {
     /// Do not work on it here, leave it to a worker
     #[arg(short, long)]
     detach: bool,
+    #[command(flatten)]
+    isolation: IsolationFlags,
     /// Form of the news on stderr
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     events: News,
@@ -95,7 +98,7 @@ impl Resume {
             ));
             return Ok(Exit::Ok);
         };
-        let agent = Found::at(context, Path::new(&manifest))?;
+        let agent = Found::at(context, Path::new(&manifest))?.confined(self.isolation)?;
         agent.build(context).await?;
         context.out.note(&format!(
             "{run} of {}, {} steps done",
@@ -114,6 +117,7 @@ impl Resume {
                 self.events
             },
             until_input: false,
+            until: tokio_util::sync::CancellationToken::new(),
         };
         show::ended(context, run, Box::pin(drive::drive(drive)).await?)
     }

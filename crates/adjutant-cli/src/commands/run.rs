@@ -5,21 +5,26 @@ use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use adjutant::{
     Store,
     core::{Json, RunId},
-    queue::{Concurrency, NewRun, RunRecord, Submitted},
+    queue::{Command, Concurrency, NewRun, RunRecord, Submitted},
 };
 use clap::Args;
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents::Found,
     context::Context,
-    drive::{self, Drive, News},
+    drive::{self, Drive, Ended, News},
     exit::Exit,
     failure::{Failure, Result, USAGE},
     input,
+    interrupt::Interrupts,
+    isolation::IsolationFlags,
     output::Paint,
     recovery::{self, Holder, Marks},
+    reload::Changes,
     units::{parse_duration, show_duration},
+    venv::Venv,
     workers,
 };
 
@@ -83,6 +88,14 @@ pub struct Run {
     /// Further agents to serve, for runs that delegate to them
     #[arg(long, value_name = "PATH")]
     with: Vec<PathBuf>,
+    /// Begin afresh when the agent's files are edited, until Ctrl-C
+    #[arg(long, visible_alias = "hot-reload", conflicts_with_all = ["detach", "idempotency_key"])]
+    dev: bool,
+    /// Run a Python agent and its build in this virtual environment
+    #[arg(long, value_name = "DIR")]
+    venv: Option<PathBuf>,
+    #[command(flatten)]
+    isolation: IsolationFlags,
     /// Form of the news on stderr
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     events: News,
@@ -90,8 +103,7 @@ pub struct Run {
 
 impl Run {
     pub async fn run(self, context: &Context) -> Result<Exit> {
-        let agent = Found::at(context, &self.path)?;
-        let others = Found::all(context, &self.with)?;
+        let (agent, others) = self.agents(context)?;
         let new_run = self.new_run(context, &agent)?;
         let store = context.make_store().await?;
         // A build is of no use to a run that its store would refuse.
@@ -106,29 +118,136 @@ impl Run {
             context.leave(&*store).await;
             return outcome;
         }
-        agent.build(context).await?;
-        for other in &others {
-            other.build(context).await?;
-        }
-        let (run, after) = self.begin(context, &store, &agent, new_run).await?;
-        let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
+        let exit = if self.dev {
+            Box::pin(self.again_when_edited(context, &store, (agent, others))).await?
+        } else {
+            build(context, &agent, &others).await?;
+            let begun = self.begin(context, &store, &agent, new_run).await?;
+            let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
+            let drive = self.drive(context, &store, &agents, begun);
+            let ended = Box::pin(drive::drive(drive)).await?;
+            show::ended(context, begun.0, ended)?
+        };
+        context.leave(&*store).await;
+        Ok(exit)
+    }
+
+    /// The agent to run, and those it may delegate to.
+    fn agents(&self, context: &Context) -> Result<(Found, Vec<Found>)> {
+        let venv = self.venv.as_deref().map(|path| Venv::at(context, path));
+        let venv = venv.transpose()?;
+        let ready = |agent: Found| agent.with_venv(venv.as_ref()).confined(self.isolation);
+        let agent = ready(Found::at(context, &self.path)?)?;
+        let others = Found::all(context, &self.with)?.into_iter();
+        Ok((agent, others.map(ready).collect::<Result<_>>()?))
+    }
+
+    fn drive<'a>(
+        &self,
+        context: &'a Context,
+        store: &Arc<dyn Store>,
+        agents: &'a [Found],
+        (run, after): (RunId, u64),
+    ) -> Drive<'a> {
         let news = if context.out.quiet {
             News::None
         } else {
             self.events
         };
-        let drive = Drive {
+        Drive {
             context,
-            store: Arc::clone(&store),
-            agents: &agents,
+            store: Arc::clone(store),
+            agents,
             run,
             after,
             news,
             until_input: self.no_wait_input,
+            until: CancellationToken::new(),
+        }
+    }
+
+    /// A new run each time that a file of an agent is edited, with the same input. A run under way is cancelled then.
+    async fn again_when_edited(
+        &self,
+        context: &Context,
+        store: &Arc<dyn Store>,
+        agents: (Found, Vec<Found>),
+    ) -> Result<Exit> {
+        let mut agents = Ok(agents);
+        let mut changes: Option<Changes> = None;
+        loop {
+            let edited = match agents {
+                Ok((agent, others)) => {
+                    let folders = std::iter::once(&agent).chain(&others).map(Found::folder);
+                    let changes = changes.insert(Changes::below(folders)?);
+                    match self.once(context, store, (agent, others), changes).await {
+                        Ok(Once::Interrupted) => return Ok(Exit::Interrupted),
+                        Ok(Once::Edited(edited)) => Some(edited),
+                        Ok(Once::Ended) => None,
+                        Err(failure) => told(context, &failure),
+                    }
+                }
+                Err(failure) => told(context, &failure),
+            };
+            let Some(changes) = &mut changes else {
+                return Ok(Exit::Failed);
+            };
+            let edited = match edited {
+                Some(edited) => edited,
+                None => {
+                    context.out.note("waiting for an edit (Ctrl-C to leave)");
+                    let mut interrupts = Interrupts::new()?;
+                    tokio::select! {
+                        edited = changes.next() => edited,
+                        _ = interrupts.next() => return Ok(Exit::Ok),
+                    }
+                }
+            };
+            let told = format!(
+                "{} was edited, running again",
+                context.project.short(&edited)
+            );
+            context.out.note(&context.out.paint(Paint::Cyan, &told));
+            agents = self.agents(context);
+        }
+    }
+
+    async fn once(
+        &self,
+        context: &Context,
+        store: &Arc<dyn Store>,
+        (agent, others): (Found, Vec<Found>),
+        changes: &mut Changes,
+    ) -> Result<Once> {
+        let mut interrupts = Interrupts::new()?;
+        tokio::select! {
+            built = build(context, &agent, &others) => built?,
+            _ = interrupts.next() => return Ok(Once::Interrupted),
+        }
+        let new_run = self.new_run(context, &agent)?;
+        let begun = self.begin(context, store, &agent, new_run).await?;
+        let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
+        let drive = self.drive(context, store, &agents, begun);
+        let until = drive.until.clone();
+        let mut working = Box::pin(drive::drive(drive));
+        let edited = tokio::select! {
+            ended = &mut working => match ended? {
+                Ended::Interrupted => return Ok(Once::Interrupted),
+                ended => {
+                    show::ended(context, begun.0, ended)?;
+                    return Ok(Once::Ended);
+                }
+            },
+            edited = changes.next() => edited,
         };
-        let ended = Box::pin(drive::drive(drive)).await?;
-        context.leave(&*store).await;
-        show::ended(context, run, ended)
+        until.cancel();
+        if let ended @ Ended::Settled(_) = working.await? {
+            show::ended(context, begun.0, ended)?;
+        } else {
+            let reason = "its agent was edited".to_owned();
+            store.control(begun.0, Command::Cancel { reason }).await?;
+        }
+        Ok(Once::Edited(edited))
     }
 
     fn new_run(&self, context: &Context, agent: &Found) -> Result<NewRun> {
@@ -175,7 +294,7 @@ impl Run {
         let notes = drive::notes_folder(context).map(|folder| workers::notes(&folder));
         let notes = notes.unwrap_or_default();
         let fingerprint = Marks::of(&new_run.metadata).fingerprint;
-        if let Some(fingerprint) = fingerprint.filter(|_| !self.new) {
+        if let Some(fingerprint) = fingerprint.filter(|_| !self.new && !self.dev) {
             let unfinished = recovery::unfinished(store, agent.key(), &fingerprint, &notes).await?;
             if let Some((run, holder)) = unfinished {
                 told_continued(context, &run);
@@ -202,6 +321,27 @@ impl Run {
         }
         Ok((run, 0))
     }
+}
+
+/// How a run of an agent that is being edited went.
+enum Once {
+    Ended,
+    Edited(PathBuf),
+    Interrupted,
+}
+
+/// Whoever edits the file will see this, and edit it again.
+fn told(context: &Context, failure: &Failure) -> Option<PathBuf> {
+    context.out.failure(failure);
+    None
+}
+
+async fn build(context: &Context, agent: &Found, others: &[Found]) -> Result<()> {
+    agent.build(context).await?;
+    for other in others {
+        other.build(context).await?;
+    }
+    Ok(())
 }
 
 fn told_continued(context: &Context, run: &RunRecord) {

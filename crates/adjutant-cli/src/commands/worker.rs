@@ -1,6 +1,10 @@
 //! `agent worker`: serves agents until it is stopped.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +20,20 @@ use crate::{
     exit::Exit,
     failure::{AGENT_NOT_FOUND, Failure, Result},
     interrupt::Interrupts,
+    isolation::IsolationFlags,
+    output::Paint,
     recovery,
+    reload::Changes,
     units::show_duration,
+    venv::Venv,
     workers::{self, Life, Posted},
 };
 
 /// How often a worker that is to stop when all is done looks whether it is.
 const DRAIN_CHECK: Duration = Duration::from_millis(250);
+/// How long runs under way may take to finish before an edited agent is loaded again; then they are given back, and go
+/// on from their last step with what was edited.
+const RELOAD_GRACE: Duration = Duration::from_secs(1);
 /// Runs of each agent that are looked at for dead workers.
 const HELD_LOOKED_AT: usize = 1000;
 
@@ -41,8 +52,23 @@ pub struct Worker {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     agents: Vec<String>,
     /// Leave when no run is queued or under way
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dev")]
     drain: bool,
+    /// Build and load agents again when their files are edited
+    #[arg(long, visible_alias = "hot-reload")]
+    dev: bool,
+    /// Run Python agents and their builds in this virtual environment
+    #[arg(long, value_name = "DIR")]
+    venv: Option<PathBuf>,
+    #[command(flatten)]
+    isolation: IsolationFlags,
+}
+
+/// Why the agents are not served any longer.
+enum Stopped {
+    By(Exit),
+    /// This file was edited.
+    Edited(PathBuf),
 }
 
 impl Worker {
@@ -52,9 +78,61 @@ impl Worker {
             agent.build(context).await?;
         }
         let store = context.make_store().await?;
+        if !self.dev {
+            return match self.serve(context, &store, &agents, None).await? {
+                Stopped::By(exit) => Ok(exit),
+                Stopped::Edited(_) => Ok(Exit::Ok),
+            };
+        }
+        let mut agents = agents;
+        let mut changes = Changes::below(agents.iter().map(Found::folder))?;
+        loop {
+            let stopped = self.serve(context, &store, &agents, Some(&mut changes));
+            let mut edited = match stopped.await? {
+                Stopped::By(exit) => return Ok(exit),
+                Stopped::Edited(edited) => edited,
+            };
+            let mut interrupts = Interrupts::new()?;
+            agents = loop {
+                told_edited(context, &edited);
+                let loaded = tokio::select! {
+                    loaded = self.load(context) => loaded,
+                    _ = interrupts.next() => return Ok(Exit::Ok),
+                };
+                match loaded {
+                    Ok(agents) => break agents,
+                    // Whoever edits the file will see this, and edit it again.
+                    Err(failure) => context.out.failure(&failure),
+                }
+                edited = tokio::select! {
+                    edited = changes.next() => edited,
+                    _ = interrupts.next() => return Ok(Exit::Ok),
+                };
+            };
+            changes = Changes::below(agents.iter().map(Found::folder))?;
+        }
+    }
+
+    /// Reads and builds the agents.
+    async fn load(&self, context: &Context) -> Result<Vec<Found>> {
+        let agents = self.agents(context)?;
+        for agent in &agents {
+            agent.build(context).await?;
+        }
+        Ok(agents)
+    }
+
+    /// Serves the agents until somebody stops that, or edits one of them.
+    async fn serve(
+        &self,
+        context: &Context,
+        store: &Arc<dyn Store>,
+        agents: &[Found],
+        changes: Option<&mut Changes>,
+    ) -> Result<Stopped> {
         let config = self.config(context);
         let (concurrency, grace) = (config.concurrency, config.drain_grace);
-        let (runner, posted) = drive::worker(context, &store, &agents, config, None)?;
+        let (runner, posted, _observation) = drive::worker(context, store, agents, config, None)?;
         let names: Vec<&str> = agents.iter().map(Found::key).collect();
         let out = &context.out;
         out.note(&format!(
@@ -63,7 +141,7 @@ impl Worker {
             names.join(", "),
             store.info().location,
         ));
-        told_held(context, &*store, &agents).await?;
+        told_held(context, &**store, agents).await?;
         let stop = CancellationToken::new();
         let mut work = tokio::spawn({
             let (runner, stop) = (runner.clone(), stop.clone());
@@ -75,35 +153,48 @@ impl Worker {
                 return std::future::pending().await;
             }
             loop {
-                if is_busy(&*store, &agents).await.is_ok_and(|busy| !busy) {
+                if is_busy(&**store, agents).await.is_ok_and(|busy| !busy) {
                     return;
                 }
                 tokio::time::sleep(DRAIN_CHECK).await;
             }
         };
+        let edit = async {
+            match changes {
+                Some(changes) => changes.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut edited = None;
         tokio::select! {
             _ = interrupts.next() => out.note(&format!(
                 "stopping: no more runs are taken, those under way have {} (again to leave at once)", show_duration(grace)
             )),
             () = idle => out.note("nothing is left to do"),
-            outcome = &mut work => return ended(context, outcome),
+            file = edit => edited = Some(file),
+            outcome = &mut work => return ended(context, outcome).map(Stopped::By),
         }
         stop.cancel();
         tokio::select! {
             outcome = &mut work => {
                 posted.into_iter().for_each(Posted::remove);
-                ended(context, outcome)
+                let exit = ended(context, outcome)?;
+                Ok(edited.map_or(Stopped::By(exit), Stopped::Edited))
             }
             _ = interrupts.next() => {
                 out.note("left at once; runs under way come back when their leases end");
                 // The note stays, so that others see that this worker is dead.
-                Ok(Exit::Interrupted)
+                Ok(Stopped::By(Exit::Interrupted))
             }
         }
     }
 
     fn agents(&self, context: &Context) -> Result<Vec<Found>> {
-        let mut found = Found::all(context, &self.paths)?;
+        let venv = self.venv.as_deref().map(|path| Venv::at(context, path));
+        let venv = venv.transpose()?;
+        let found = Found::all(context, &self.paths)?.into_iter();
+        let found = found.map(|agent| agent.with_venv(venv.as_ref()).confined(self.isolation));
+        let mut found: Vec<Found> = found.collect::<Result<_>>()?;
         for name in &self.agents {
             if !found.iter().any(|agent| agent.key() == name) {
                 let known: Vec<&str> = found.iter().map(Found::key).collect();
@@ -125,6 +216,10 @@ impl Worker {
         let only = (!self.agents.is_empty())
             .then(|| self.agents.iter().map(|name| AgentKey::new(name)).collect());
         RunnerConfig {
+            drain_grace: match self.dev {
+                true => config.drain_grace.min(RELOAD_GRACE),
+                false => config.drain_grace,
+            },
             concurrency: self
                 .concurrency
                 .map_or(config.concurrency, |n| usize::from(n.get())),
@@ -132,6 +227,11 @@ impl Worker {
             ..config
         }
     }
+}
+
+fn told_edited(context: &Context, file: &Path) {
+    let told = format!("{} was edited, loading again", context.project.short(file));
+    context.out.note(&context.out.paint(Paint::Cyan, &told));
 }
 
 /// Tells of runs whose workers are known to be dead. They come back when their leases end, and not before: that is

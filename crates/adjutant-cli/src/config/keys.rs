@@ -1,5 +1,7 @@
 //! Every setting: its name, kind, default, and what it means. The reference page is checked against this table.
 
+use adjutant::logs::FluentdAddress;
+
 /// What a setting's text must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -9,6 +11,10 @@ pub enum Kind {
     Count,
     Number,
     Choice(&'static [&'static str]),
+    /// Some of these, with commas between them.
+    Choices(&'static [&'static str]),
+    /// The address of a Fluentd, or nothing.
+    Fluentd,
 }
 
 impl Kind {
@@ -22,6 +28,8 @@ impl Kind {
             Self::Count => "whole number from 1".to_owned(),
             Self::Number => "number".to_owned(),
             Self::Choice(choices) => choices.join(", "),
+            Self::Choices(choices) => format!("list of {}", choices.join(", ")),
+            Self::Fluentd => "URL".to_owned(),
         }
     }
 
@@ -38,6 +46,23 @@ impl Kind {
             Self::Number => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() && number >= 0.0 => Ok(()),
                 _ => Err(format!("`{text}` is not a number from 0")),
+            },
+            Self::Choices(choices) => {
+                let unknown = text
+                    .split(',')
+                    .map(str::trim)
+                    .find(|name| !choices.contains(name));
+                match unknown {
+                    None => Ok(()),
+                    Some(name) => Err(format!("`{name}` is none of {}", choices.join(", "))),
+                }
+            }
+            Self::Fluentd if text.is_empty() => Ok(()),
+            Self::Fluentd => match text.parse::<FluentdAddress>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(format!(
+                    "`{text}` is neither tcp://HOST:PORT nor unix:///PATH"
+                )),
             },
             Self::Choice(choices) if choices.contains(&text) => Ok(()),
             Self::Choice(choices) => Err(format!("`{text}` is none of {}", choices.join(", "))),
@@ -231,6 +256,55 @@ pub const KEYS: &[Key] = &[
         "text",
         &[],
         "How it logs.",
+    ),
+    key(
+        "logs.to",
+        Kind::Choices(&["file", "stdout", "fluentd"]),
+        "file",
+        &[],
+        "Where the lines go that agents log: files in `.adjutant/logs/`, which `agent logs` reads, the worker's stdout, a Fluentd.",
+    ),
+    key(
+        "logs.format",
+        Kind::Choice(&["json", "text"]),
+        "json",
+        &[],
+        "The form of these lines in files and on stdout.",
+    ),
+    key(
+        "logs.max_size",
+        Kind::Size,
+        "10MiB",
+        &[],
+        "Size at which the file of an instance is cut and a new one begun.",
+    ),
+    key(
+        "logs.max_files",
+        Kind::Count,
+        "5",
+        &[],
+        "Files of one instance, the one in use included; the oldest goes first.",
+    ),
+    key(
+        "logs.max_age",
+        Kind::Duration,
+        "7d",
+        &[],
+        "A file is cut when its first line is older, and removed when its last one is.",
+    ),
+    key(
+        "logs.fluentd_url",
+        Kind::Fluentd,
+        "",
+        &[],
+        "Where a Fluentd or Fluent Bit takes lines by the forward protocol: `tcp://HOST:PORT` or `unix:///PATH`.",
+    ),
+    key(
+        "logs.fluentd_tag",
+        Kind::Text,
+        "adjutant",
+        &[],
+        "The first part of their tag; the name of the instance follows after a dot.",
     ),
 ];
 

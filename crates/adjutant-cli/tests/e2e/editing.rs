@@ -11,21 +11,31 @@ fn a_run_begins_afresh_when_its_agent_is_edited() {
     let project = Project::new();
     project.shell_agent("words", r#"echo '"first"'"#);
     let running = project.start(&["run", "words", "hello", "--dev"]);
-    eventually("the first run has ended", || running.stdout().contains("first"));
+    eventually("the first run has ended", || {
+        running.stdout().contains("first")
+    });
 
     // A run under way is cancelled.
     project.shell_agent("words", "touch ../busy; sleep 60");
-    eventually("the second run is at work", || project.path("busy").exists());
+    eventually("the second run is at work", || {
+        project.path("busy").exists()
+    });
     let busy = project.newest();
     project.shell_agent("words", r#"echo '"third"'"#);
-    eventually("the third run has ended", || running.stdout().contains("third"));
+    eventually("the third run has ended", || {
+        running.stdout().contains("third")
+    });
     project.until_state(&busy, "cancelled");
 
     // What cannot be read is told, and the next edit is waited for.
     project.write("words/agent.yaml", "name: words\n");
-    eventually("the broken manifest is told", || running.stderr().contains("`command`"));
+    eventually("the broken manifest is told", || {
+        running.stderr().contains("`command`")
+    });
     project.shell_agent("words", r#"echo '"fourth"'"#);
-    eventually("the fourth run has ended", || running.stdout().contains("fourth"));
+    eventually("the fourth run has ended", || {
+        running.stdout().contains("fourth")
+    });
 
     running.signal("INT");
     running.ended().code_is(0);
@@ -41,7 +51,9 @@ fn a_worker_serves_what_was_edited_last() {
     assert_eq!(project.show(&old)["outcome"]["output"], json!("old"));
 
     project.shell_agent("words", r#"echo '"new"'"#);
-    eventually("the worker has noticed", || worker.stderr().contains("was edited"));
+    eventually("the worker has noticed", || {
+        worker.stderr().contains("was edited")
+    });
     let new = project.submit(&["words", "2"]);
     project.until_state(&new, "succeeded");
     assert_eq!(project.show(&new)["outcome"]["output"], json!("new"));

@@ -11,14 +11,20 @@ mod support;
 
 mod approvals;
 mod backup;
+mod conformance;
 mod control;
 mod crash;
+mod editing;
 mod errors;
 mod events;
+mod instances;
+mod isolation;
+mod logs;
 mod migrate;
 mod output;
 mod parked;
 mod processes;
 mod running;
+mod secrets;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;

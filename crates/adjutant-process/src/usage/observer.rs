@@ -22,8 +22,7 @@ impl Observer {
     }
 
     /// The instance works on a run as long as the returned value lives.
-    #[must_use]
-    pub fn working_on(&self, run: impl ToString) -> Working {
+    pub fn working_on(&self, run: &impl ToString) -> Working {
         let run = run.to_string();
         if let Some(instance) = &self.instance {
             instance.begin(&run);

@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
         }
         desk.event(NewEvent::new(EventType::ProcessStarted, started));
         peer.runs += 1;
-        let working = peer.process.observer().working_on(ctx.run_id());
+        let working = peer.process.observer().working_on(&ctx.run_id());
         Self {
             ctx,
             manifest,

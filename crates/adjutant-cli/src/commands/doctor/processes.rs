@@ -1,13 +1,19 @@
 //! What the doctor finds out about owning and limiting agents' processes.
 
-use adjutant::process::{Capabilities, Enforcement, NativeOptions, Ownership};
+use adjutant::process::{
+    Capabilities, Enforcement, Helper, Isolation, NativeOptions, Ownership, Profile, Support,
+    isolation_support,
+};
 
 use super::{Finding, Verdict};
 
-/// How process trees are owned, and what holds each limit.
+/// How process trees are owned, what holds each limit, and which isolation there is.
 pub fn look() -> Vec<Finding> {
     match Capabilities::look(&NativeOptions::default()) {
-        Ok(here) => vec![ownership(&here), limits(&here)],
+        Ok(here) => {
+            let support = isolation_support(Helper::this_program().as_ref());
+            vec![ownership(&here), limits(&here), isolation(&support)]
+        }
         Err(error) => vec![Finding::new(
             "processes",
             Verdict::Problem,
@@ -33,6 +39,31 @@ fn ownership(here: &Capabilities) -> Finding {
     };
     let details = serde_json::json!({ "ownership": here.ownership, "helper": here.helper });
     finding.details(details)
+}
+
+/// The profiles that can be enforced, and what is missing for the others.
+fn isolation(here: &Support) -> Finding {
+    let enforced = |profile: &Profile| {
+        let needs = Isolation::of(*profile).needs();
+        needs.iter().all(|part| here.has(*part))
+    };
+    let (found, lacking): (Vec<Profile>, Vec<Profile>) =
+        Profile::ALL.into_iter().partition(enforced);
+    let found: Vec<&str> = found.into_iter().map(Profile::name).collect();
+    let missing: Vec<String> = here.missing.iter().map(ToString::to_string).collect();
+    let verdict = if lacking.is_empty() {
+        Verdict::Ok
+    } else {
+        Verdict::Note
+    };
+    let finding = Finding::new("isolation", verdict, found.join(", ")).details(serde_json::json!({
+        "profiles": found,
+        "missing": here.missing,
+    }));
+    if missing.is_empty() {
+        return finding;
+    }
+    finding.advice(missing.join("; "))
 }
 
 fn limits(here: &Capabilities) -> Finding {
