@@ -57,7 +57,10 @@ fn secrets_reach_a_warm_agent_and_are_written_nowhere() {
     let ended = project.start_with(&mut command).ended();
     ended.code_is(0);
     let shown: Vec<Value> = runs.iter().map(|run| project.show(run)).collect();
-    let pids: Vec<&Value> = shown.iter().map(|run| &run["outcome"]["output"]["pid"]).collect();
+    let pids: Vec<&Value> = shown
+        .iter()
+        .map(|run| &run["outcome"]["output"]["pid"])
+        .collect();
     assert!(pids[0].is_u64() && pids[0] == pids[1], "{shown:?}");
     let seen = project.read("leaky/seen");
     assert_eq!(seen, format!("{FROM_ENV}{FROM_FILE}\n").repeat(2));
@@ -67,7 +70,10 @@ fn secrets_reach_a_warm_agent_and_are_written_nowhere() {
     let told = format!("{ended:?} {shown:?} {events:?}");
     assert!(told.contains("***") && !told.contains("canary"), "{told}");
     let token = project.path("leaky/token").display().to_string();
-    assert_eq!(holding(&project.path("."), "canary"), [token]);
+    assert_eq!(
+        holding(project.path("leaky").parent().unwrap(), "canary"),
+        [token]
+    );
 }
 
 #[test]
