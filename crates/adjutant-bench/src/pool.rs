@@ -165,7 +165,7 @@ impl RunHost for Host {
         false
     }
     async fn cancellation(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     async fn emit(&self, _event: NewEvent) -> Result<u64, Error> {
         Ok(1)
