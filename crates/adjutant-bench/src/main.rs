@@ -13,11 +13,13 @@ mod servers;
 
 mod claims;
 mod events;
+mod pool;
 mod processes;
 mod replay;
 mod rss;
 mod runs;
 mod start;
+mod wire;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -70,6 +72,9 @@ fn main() -> Result<ExitCode> {
     if let Some(status) = adjutant_process::helper_main() {
         return Ok(status);
     }
+    if let Some(status) = pool::agent_main().or_else(wire::child_main) {
+        return Ok(status);
+    }
     run().map(|()| ExitCode::SUCCESS)
 }
 
@@ -117,5 +122,7 @@ async fn measure(bench: &mut Bench) -> Result<()> {
     replay::measure(bench).await?;
     rss::measure(bench).await?;
     processes::measure(bench).await?;
+    pool::measure(bench).await?;
+    wire::measure(bench)?;
     start::measure(bench).await
 }

@@ -1,6 +1,9 @@
 //! The two pipes between host and agent, as messages.
 
-use adjutant_wire::{Decoder, Frame, MAX_GARBAGE_LINES, Message, Response, encode};
+use adjutant_wire::{
+    DEFAULT_MAX_LINE_BYTES, Decoder, ErrorCode, Frame, MAX_GARBAGE_LINES, Message, Response,
+    RpcError, encode,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How much is read at once.
@@ -36,6 +39,8 @@ pub(super) struct Link {
     written: usize,
     garbage: u32,
     ended: bool,
+    /// Longest line that the agent takes, newline not counted.
+    max_line_bytes: usize,
 }
 
 impl Link {
@@ -52,14 +57,35 @@ impl Link {
             written: 0,
             garbage: 0,
             ended: false,
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
         }
     }
 
-    /// Leaves a message to be written by [`Link::next`].
-    pub(super) fn send(&mut self, message: impl Into<Message>) {
-        if self.stdin.is_some() {
-            self.unwritten.extend(encode(&message.into()).into_bytes());
+    /// What the agent said that it takes.
+    pub(super) const fn set_max_line_bytes(&mut self, bytes: usize) {
+        self.max_line_bytes = bytes;
+    }
+
+    /// Leaves a message to be written by [`Link::next`]; false when the agent takes no line that long. An answer that is
+    /// too long becomes the error that says so, because the agent waits for one.
+    pub(super) fn send(&mut self, message: impl Into<Message>) -> bool {
+        if self.stdin.is_none() {
+            return true;
         }
+        let message = message.into();
+        let line = encode(&message);
+        if line.len() <= self.max_line_bytes.saturating_add(1) {
+            self.unwritten.extend(line.into_bytes());
+            return true;
+        }
+        if let Message::Response(response) = message {
+            let limit = self.max_line_bytes;
+            let why = format!("an answer of {} bytes; the agent takes {limit}", line.len());
+            let error = RpcError::new(ErrorCode::TooLarge, why);
+            let refusal = encode(&Response::error(response.id, error).into());
+            self.unwritten.extend(refusal.into_bytes());
+        }
+        false
     }
 
     /// Whether the agent has closed its stdout.
@@ -168,6 +194,30 @@ mod tests {
         assert!(futures::FutureExt::now_or_never(link.next(true)).is_none());
         link.hang_up();
         assert!(matches!(link.next(true).await, Incoming::Message(_)));
+    }
+
+    #[tokio::test]
+    async fn no_line_is_longer_than_the_agent_takes() {
+        let (stdin, mut agent) = duplex(4096);
+        let mut link = Link::new(Box::new(stdin), Box::new(tokio::io::empty()));
+        link.set_max_line_bytes(300);
+        let long = serde_json::json!("x".repeat(500));
+        let question = adjutant_wire::Notification {
+            method: "m".into(),
+            params: long.clone(),
+        };
+        assert!(!link.send(question));
+        assert!(!link.send(Response::ok(7.into(), long)));
+        assert!(link.send(Request::call(8, &HealthCheck {}).unwrap()));
+        assert!(matches!(link.next(true).await, Incoming::End));
+        assert!(futures::FutureExt::now_or_never(link.next(true)).is_none());
+        let mut piece = [0; 4096];
+        let count = agent.read(&mut piece).await.unwrap();
+        let text = String::from_utf8_lossy(&piece[..count]).into_owned();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains("-31011") && lines[0].contains("\"id\":7"));
+        assert!(lines[1].contains("health/check"));
     }
 
     #[tokio::test]

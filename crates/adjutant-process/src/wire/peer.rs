@@ -46,6 +46,9 @@ impl Peer {
     }
 
     pub(super) fn greet(&mut self, greeting: wire::Initialized) {
+        if let Some(limits) = greeting.limits {
+            self.link.set_max_line_bytes(limits.max_line_bytes);
+        }
         self.greeting = Some(greeting);
     }
 
@@ -53,7 +56,13 @@ impl Peer {
     pub(super) fn call<C: Call>(&mut self, call: &C) -> Result<RequestId, AgentError> {
         self.last_id += 1;
         let id = RequestId::Number(self.last_id);
-        self.link.send(Request::call(id.clone(), call)?);
-        Ok(id)
+        if self.link.send(Request::call(id.clone(), call)?) {
+            return Ok(id);
+        }
+        let why = format!(
+            "`{}` is longer than the line that the agent takes",
+            C::METHOD
+        );
+        Err(AgentError::permanent("input_too_large", why))
     }
 }
