@@ -1,6 +1,6 @@
 //! From what is asked for to what will be done.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -251,7 +251,8 @@ fn show(shown: &mut Vec<Shown>, path: &Path, writable: bool) -> Result<(), Refus
                 .to_owned(),
         });
     }
-    let said = std::path::absolute(path).unwrap_or_else(|_| source.clone());
+    let said =
+        std::path::absolute(path).map_or_else(|_| source.clone(), |path| without_dots(&path));
     for target in [&source, &said] {
         shown.push(Shown {
             source: source.clone(),
@@ -263,6 +264,20 @@ fn show(shown: &mut Vec<Shown>, path: &Path, writable: bool) -> Result<(), Refus
         }
     }
     Ok(())
+}
+
+/// The path that is meant where no folder on the way is a link; a link's own parent is shown at its real place.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, Refused> {

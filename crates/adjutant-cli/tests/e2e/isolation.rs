@@ -53,7 +53,7 @@ fn a_flag_confines_all_agents() {
     project
         .agent(&["worker", "--drain", "--isolation", "restricted"])
         .code_is(0);
-    let output = project.show(&run)["output"].to_string();
+    let output = project.show(&run)["outcome"].to_string();
     assert!(
         !output.contains("secret") && output.contains("no new rights: 1"),
         "{output}"
