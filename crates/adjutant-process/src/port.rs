@@ -11,6 +11,7 @@ use crate::{
     environment::Environment,
     error::Result,
     limits::{LimitKind, Limits},
+    procfs::Snapshot,
     usage::Observer,
 };
 
@@ -105,8 +106,8 @@ pub trait Process: Send {
 
 /// Counts a process tree.
 pub trait Probe: Send + Sync {
-    /// Numbers of the living processes.
-    fn members(&self) -> Vec<i32>;
+    /// Numbers of the living processes; `now` has all of the machine, for those who have to look through them.
+    fn members(&self, now: &Snapshot) -> Vec<i32>;
 
     /// Processor time of all that has ever been in it, where somebody counts that.
     fn cpu(&self) -> Option<Duration>;

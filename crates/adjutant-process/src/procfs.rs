@@ -1,6 +1,6 @@
 //! What `/proc` tells of processes.
 
-use std::fs;
+use std::{cell::OnceCell, fs};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -76,6 +76,18 @@ fn pids() -> Vec<i32> {
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+/// All processes at one time, read when they are asked for first.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    all: OnceCell<Vec<Stat>>,
+}
+
+impl Snapshot {
+    pub(crate) fn all(&self) -> &[Stat] {
+        self.all.get_or_init(all)
+    }
 }
 
 /// All processes.

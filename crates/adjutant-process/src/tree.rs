@@ -20,7 +20,10 @@ pub(crate) use self::{
     incarnation::{Incarnation, VARIABLE},
     plain::kill as kill_processes,
 };
-use crate::{limits::LimitKind, procfs::Stat};
+use crate::{
+    limits::LimitKind,
+    procfs::{Snapshot, Stat},
+};
 
 /// One process tree. Contract:
 ///
@@ -38,6 +41,11 @@ pub(crate) trait Tree: Send + Sync + fmt::Debug {
 
     /// Numbers of the living processes.
     fn members(&self) -> Vec<i32>;
+
+    /// The same for who looks at many trees at once.
+    fn members_in(&self, _now: &Snapshot) -> Vec<i32> {
+        self.members()
+    }
 
     /// Whether no process is alive.
     fn is_empty(&self) -> bool {

@@ -14,6 +14,8 @@ mod observer;
 mod proc;
 mod rate;
 
+pub use crate::procfs::Snapshot;
+
 pub use self::{
     figures::{InstanceState, InstanceView, Sample, Usage},
     instances::Instances,

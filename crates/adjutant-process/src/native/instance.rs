@@ -12,6 +12,7 @@ use super::first::First;
 use crate::{
     limits::{Disk, LimitKind, Limits, Seen, Watch},
     port::{ExitReason, Probe},
+    procfs::Snapshot,
     tree::{Ground, Tree, Usage},
 };
 
@@ -143,8 +144,8 @@ impl Instance {
 }
 
 impl Probe for Instance {
-    fn members(&self) -> Vec<i32> {
-        self.tree.members()
+    fn members(&self, now: &Snapshot) -> Vec<i32> {
+        self.tree.members_in(now)
     }
 
     fn cpu(&self) -> Option<Duration> {

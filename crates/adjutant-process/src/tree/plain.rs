@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Tree, Usage, VARIABLE, usage_of};
-use crate::procfs::{self, Stat};
+use crate::procfs::{self, Snapshot, Stat};
 
 /// Trees with more processes are stopped before they are killed, so that they cannot grow faster than they shrink.
 const STOP_FIRST: usize = 4;
@@ -45,11 +45,14 @@ impl Plain {
     }
 
     fn living(&self) -> Vec<Stat> {
+        self.living_among(&procfs::all())
+    }
+
+    fn living_among(&self, all: &[Stat]) -> Vec<Stat> {
         let Some((first, keeper)) = self.first.get() else {
             return Vec::new();
         };
-        let all = procfs::all();
-        let mut living = family(first, *keeper, &all);
+        let mut living = family(first, *keeper, all);
         let is_kept = *keeper && all.iter().any(|now| now.is(first) && now.is_alive());
         if !is_kept {
             let later = all
@@ -88,6 +91,11 @@ impl Tree for Plain {
 
     fn members(&self) -> Vec<i32> {
         self.living().iter().map(|stat| stat.pid).collect()
+    }
+
+    fn members_in(&self, now: &Snapshot) -> Vec<i32> {
+        let living = self.living_among(now.all());
+        living.iter().map(|stat| stat.pid).collect()
     }
 
     fn signal(&self, signals: &[Signal]) {

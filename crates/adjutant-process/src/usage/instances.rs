@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     port::Probe,
-    procfs,
+    procfs::{self, Snapshot},
 };
 
 /// Time between two looks at all instances.
@@ -156,15 +156,15 @@ impl Shared {
     /// Takes a sample of each instance. Somebody who asks gets no sample anew of what was just looked at.
     fn look(&self, asked: bool) {
         let live: Vec<Arc<Instance>> = lock(&self.live).values().cloned().collect();
-        // Read once for all that have nobody who counts their processes.
-        let mut all = None;
+        // Read at most once, however many instances have to be looked for in it.
+        let all = Snapshot::default();
         for instance in live {
             let now = Instant::now();
             let mut history = lock(&instance.history);
             if asked && !history.is_due(now) {
                 continue;
             }
-            let members = instance.members(&mut all);
+            let members = instance.members(&all);
             let told = Sample {
                 gpu_memory_bytes: self.gpu_memory(&members),
                 ..instance.told(now)
@@ -187,13 +187,12 @@ impl Shared {
 }
 
 impl Instance {
-    fn members(&self, all: &mut Option<Vec<procfs::Stat>>) -> Vec<i32> {
+    fn members(&self, all: &Snapshot) -> Vec<i32> {
         if let Some(probe) = &self.probe {
-            return probe.members();
+            return probe.members(all);
         }
         let pid = self.pid.cast_signed();
-        let all = all.get_or_insert_with(procfs::all);
-        let below = procfs::descendants(pid, all);
+        let below = procfs::descendants(pid, all.all());
         let first = std::iter::once(pid);
         first.chain(below.iter().map(|stat| stat.pid)).collect()
     }
