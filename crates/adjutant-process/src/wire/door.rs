@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
@@ -95,6 +96,14 @@ impl Door {
             (ADDRESS_VARIABLE, self.address.to_string()),
             (TOKEN_VARIABLE, self.token.clone()),
         ]
+    }
+
+    /// The folder that holds the door, if that is a file.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Unix(socket) => socket.parent(),
+            _ => None,
+        }
     }
 
     /// Puts the door in the place of a process's stdin and stdout. What it prints becomes part of its log.
