@@ -46,7 +46,9 @@ pub(crate) fn over_limit(
         _ => "limit_exceeded",
     };
     let info = match kind {
-        LimitKind::Output | LimitKind::FileSize | LimitKind::Disk => ErrorInfo::permanent(code, why),
+        LimitKind::Output | LimitKind::FileSize | LimitKind::Disk => {
+            ErrorInfo::permanent(code, why)
+        }
         _ => ErrorInfo::retriable(code, why),
     };
     Some(info.with_details(json!({
