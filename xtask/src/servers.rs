@@ -19,7 +19,7 @@ use crate::{
 pub const COMMAND: Command = Command {
     name: "servers",
     args: "",
-    summary: "see that PostgreSQL's and Redis's programs are there, as root install them",
+    summary: "see that the programs of PostgreSQL, Redis and Node.js are there, as root install them",
     help: "Tests start private servers of their own. Where programs are missing, root has them installed with apt-get; \
            anybody else is told what to install.",
     run: |_, args| {
@@ -30,6 +30,9 @@ pub const COMMAND: Command = Command {
 
 /// Where Debian puts PostgreSQL's programs, by version.
 const POSTGRES_PLACES: &str = "/usr/lib/postgresql";
+
+/// The oldest Node.js that the library for JavaScript runs on.
+const NODE: u32 = 18;
 
 /// The oldest Redis that will do.
 const REDIS: u32 = 7;
@@ -53,6 +56,12 @@ const SERVERS: &[Server] = &[
         name: "Redis",
         package: "redis-server",
         find: find_redis,
+    },
+    // No server, but what agents in JavaScript run on, which tests start as well.
+    Server {
+        name: "Node.js",
+        package: "nodejs",
+        find: find_node,
     },
 ];
 
@@ -143,6 +152,21 @@ fn find_redis() -> Result<String> {
         "version {version} is too old; {REDIS} or newer is needed"
     );
     Ok(format!("version {version}"))
+}
+
+fn find_node() -> Result<String> {
+    let told = shell::read(Process::new("node").arg("--version")).context("there is no `node`")?;
+    let major = told
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    ensure!(
+        major.is_some_and(|major: u32| major >= NODE),
+        "version {} is too old; {NODE} or newer is needed",
+        told.trim()
+    );
+    Ok(format!("version {}", told.trim()))
 }
 
 /// Reads `Redis server v=7.0.15 sha=…`.
