@@ -29,6 +29,9 @@ use crate::{
 /// How long a written line may stay in memory, and how soon it is told what was dropped.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How often it is told what was dropped while lines keep coming.
+const TELL_DROPPED: Duration = Duration::from_secs(1);
+
 /// Lines after which files are flushed even if more are waiting.
 const FLUSH_AFTER: usize = 1000;
 
@@ -52,6 +55,8 @@ struct Log {
     file: Option<LogFile>,
     /// When the last line was written.
     used: Instant,
+    /// When it was last told in passing what was dropped.
+    told: Instant,
     /// Do not try to open the file before.
     retry: Option<Instant>,
 }
@@ -107,11 +112,15 @@ impl Writer {
     }
 
     fn take(&mut self, waiting: &Waiting) {
-        self.logs
+        let log = self
+            .logs
             .entry(Arc::clone(&waiting.instance.name))
-            .or_insert_with(|| Log::new(Arc::clone(&waiting.instance)))
-            .instance = Arc::clone(&waiting.instance);
-        self.tell_dropped_of(&waiting.instance);
+            .or_insert_with(|| Log::new(Arc::clone(&waiting.instance)));
+        log.instance = Arc::clone(&waiting.instance);
+        if log.told.elapsed() > TELL_DROPPED {
+            log.told = Instant::now();
+            self.tell_dropped_of(&waiting.instance);
+        }
         self.write(record(waiting));
     }
 
@@ -199,6 +208,7 @@ impl Log {
             instance,
             file: None,
             used: Instant::now(),
+            told: Instant::now(),
             retry: None,
         }
     }
