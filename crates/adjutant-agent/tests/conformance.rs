@@ -6,7 +6,7 @@
     reason = "helpers of tests may stop at the first surprise, as tests may"
 )]
 
-use std::{path::PathBuf, process::Command, sync::OnceLock};
+use std::{path::PathBuf, process::Command, sync::OnceLock, time::Duration};
 
 use adjutant_conformance::{Options, Program, Protocol, Transport, Verdict, case_names, check};
 
@@ -21,7 +21,12 @@ fn conforms(program: &Program, skip: &[&str], may_skip: &[&str]) {
         skip: skip.iter().map(|name| (*name).to_owned()).collect(),
         ..Options::default()
     };
-    let report = check(program, &options);
+    // Longer than anything here takes on a busy machine.
+    let patient = Program {
+        patience: Duration::from_secs(30),
+        ..program.clone()
+    };
+    let report = check(&patient, &options);
     let mut faults = String::new();
     for case in &report.cases {
         let excused = may_skip.iter().any(|name| case.name.contains(name));
@@ -216,7 +221,7 @@ fn programs_that_break_the_rules_are_found_out() {
     let check = |script: &str, only: &str| {
         let program = Program::new(["sh", "-c", script]);
         let patient = Program {
-            patience: std::time::Duration::from_secs(2),
+            patience: Duration::from_secs(2),
             ..program
         };
         let options = Options {
