@@ -179,7 +179,9 @@ async fn an_agent_that_hangs_is_restarted() {
 #[tokio::test]
 async fn a_paused_process_stands_still_and_goes_on() {
     let world = World::new();
-    let script = "while :; do echo x >> beats; sleep 0.01; done";
+    // Starts no others: a shell that stands still may be waiting for a child to begin, which looks like sleep.
+    let beat = "import time\nwhile 1: open('beats', 'a').write('x\\n'); time.sleep(0.01)";
+    let script = &format!("exec python3 -c \"{beat}\"");
     let supervisor = world.start(vec![world.service("a", script)]);
     let beats = || world.case.lines("beats").len();
     eventually("beats", || beats() > 3).await;
