@@ -16,9 +16,9 @@ use std::{
 use adjutant_process::{
     Environment, Error, ExitReason, Helper, Isolation, LimitKind, Limits, NativeOptions,
     NativeProcesses, Network, Ownership, Part, ProcessManager, ProcessSpec, Profile, Spawned,
-    StopCause, isolation_support,
+    StopCause, Transport, isolation_support,
 };
-use support::{eventually, native};
+use support::{Case, eventually, native};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
@@ -219,6 +219,24 @@ async fn a_contradiction_is_refused() {
     spec.isolation.network = Some(Network::None);
     let refused = processes.spawn(spec).await.err().unwrap();
     assert!(refused.to_string().contains("network: none"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_wire_reaches_an_agent_without_network() {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adjutant-agent/python");
+    for transport in [Transport::Stdio, Transport::Unix] {
+        for profile in [Profile::Isolated, Profile::Restricted] {
+            let mut case = Case::python("return run.step('add', lambda: 1 + run.data['n'])");
+            let path = library.canonicalize().unwrap();
+            case.manifest.env.set("PYTHONPATH", path.to_str().unwrap());
+            case.manifest.transport = transport;
+            case.manifest.isolation = Isolation {
+                read: vec![library.clone()],
+                ..Isolation::of(profile)
+            };
+            assert_eq!(case.output().await, 4, "{transport:?} {profile}");
+        }
+    }
 }
 
 #[test]
