@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use adjutant_confine::Profile;
 use adjutant_core::{Agent, AgentError, AgentKey, Json, RunContext, RunResult};
 use async_trait::async_trait;
 
@@ -246,6 +247,10 @@ impl Template {
         let door = Door::open(self.manifest.transport).map_err(failed)?;
         for (variable, value) in door.iter().flat_map(Door::variables) {
             spec.env.set(variable, value);
+        }
+        if spec.isolation.profile != Profile::Open {
+            let folder = door.as_ref().and_then(Door::folder);
+            spec.isolation.read.extend(folder.map(Path::to_owned));
         }
         Ok(door)
     }
