@@ -1,5 +1,11 @@
 //! Agents that serve HTTP.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, its helpers too"
+)]
+
 mod support;
 
 use std::time::Duration;
