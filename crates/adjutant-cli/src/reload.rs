@@ -18,7 +18,7 @@ const SOURCES: &[&str] = &[
     "yml",
 ];
 
-/// Folders of what programs make and fetch.
+/// Folders of what programs make and fetch; `work` is where a confined agent writes.
 const SKIPPED: &[&str] = &[
     "target",
     "node_modules",
@@ -26,6 +26,7 @@ const SKIPPED: &[&str] = &[
     "venv",
     "dist",
     "build",
+    "work",
 ];
 
 /// Folders watched, all agents together.
