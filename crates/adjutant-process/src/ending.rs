@@ -1,12 +1,17 @@
 //! What a process's end means for its run.
 
-use adjutant_core::{ErrorInfo, EventType, NewEvent};
-use serde_json::json;
+use std::time::Duration;
+
+use adjutant_core::{ErrorInfo, EventType, NewEvent, RunContext};
+use serde_json::{Value, json};
 
 use crate::{
     limits::{LimitKind, Limits},
     port::ExitReason,
 };
+
+/// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// Status and signal, where there was one.
 pub(crate) const fn status(reason: ExitReason) -> (Option<i32>, Option<i32>) {
@@ -56,6 +61,12 @@ pub(crate) fn over_limit(
     })))
 }
 
+/// What a failure tells of the end, as far as it is known.
+pub(crate) fn details(reason: Option<ExitReason>, stderr: &[String]) -> Value {
+    let (exit_code, signal) = reason.map_or((None, None), status);
+    json!({ "reason": reason, "exit_code": exit_code, "signal": signal, "stderr": stderr })
+}
+
 /// The events that tell of the end.
 pub(crate) fn events(pid: u32, reason: ExitReason, limits: &Limits) -> Vec<NewEvent> {
     let mut events = Vec::with_capacity(2);
@@ -66,4 +77,15 @@ pub(crate) fn events(pid: u32, reason: ExitReason, limits: &Limits) -> Vec<NewEv
     let payload = json!({ "pid": pid, "reason": reason });
     events.push(NewEvent::new(EventType::ProcessExited, payload));
     events
+}
+
+/// Writes what is left to tell of a process.
+pub(crate) async fn tell(ctx: &RunContext, pid: u32, events: Vec<NewEvent>) {
+    for event in events {
+        if let Err(error) = ctx.emit(event.event_type, event.payload).await {
+            // Only records of the process are lost, and whoever took the run over has its own.
+            tracing::debug!(run_id = %ctx.run_id(), pid, %error, "last events were not written");
+            return;
+        }
+    }
 }

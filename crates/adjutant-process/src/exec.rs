@@ -1,7 +1,5 @@
 //! A run in any command: input on stdin, answer on stdout.
 
-use std::time::Duration;
-
 use adjutant_core::{AgentError, ErrorInfo, EventType, NewEvent, RunContext, RunResult};
 use adjutant_wire::exec::{ExecInput, read_exit};
 use serde_json::json;
@@ -12,15 +10,13 @@ use tokio::{
 };
 
 use crate::{
-    convert, ending,
+    convert,
+    ending::{self, DRAIN},
     limits::Limits,
     logs::Logs,
     manifest::Manifest,
     port::{ExitReason, Process, Spawned, StopCause},
 };
-
-/// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// Log lines that wait to become events.
 const MAX_WAITING_EVENTS: usize = 256;
@@ -67,11 +63,8 @@ pub(crate) async fn run(
             (stopped.map_err(crate::Error::into_agent_error)?, Err(error))
         }
     };
-    for event in ending::events(process.id(), reason, &manifest.limits) {
-        if let Err(error) = ctx.emit(event.event_type, event.payload).await {
-            tracing::debug!(run_id = %ctx.run_id(), %error, "a process's end was not written");
-        }
-    }
+    let events = ending::events(process.id(), reason, &manifest.limits);
+    ending::tell(ctx, process.id(), events).await;
     let result = conclude(reason, &answer?, &manifest.limits, &logs)?;
     working.spent(&result.usage);
     Ok(result)
@@ -175,15 +168,14 @@ fn conclude(
     if let Some(info) = ending::over_limit(reason, limits, &tail) {
         return Err(info.into());
     }
-    let (status, signal) = ending::status(reason);
+    let (status, _) = ending::status(reason);
     match read_exit(status, answer, tail.last().map_or("", String::as_str)) {
         Ok(output) => convert::result(output, None),
         Err(failure) => {
             let info: ErrorInfo = convert::agent_error(failure).into_info();
-            let details = json!({
-                "reason": reason, "exit_code": status, "signal": signal, "stderr": tail,
-            });
-            Err(info.with_details(details).into())
+            Err(info
+                .with_details(ending::details(Some(reason), &tail))
+                .into())
         }
     }
 }

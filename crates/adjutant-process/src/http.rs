@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::server::{Health, Server};
 use crate::{
-    ending,
+    ending::{self, DRAIN},
     logs::Logs,
     manifest::Manifest,
     port::{ExitReason, Spawned, StopCause},
@@ -33,9 +33,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Intervals of `heartbeat` without an answer to `/ping` that end a run.
 const MISSED: u32 = 3;
-
-/// How long the logs of an ended process are read on.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// A port of the loopback that nobody listens on just now.
 ///
@@ -112,11 +109,8 @@ pub(crate) async fn run(
         let _ = tokio::time::timeout(DRAIN, listen).await;
         end
     };
-    for event in ending::events(process.id(), end.reason, &manifest.limits) {
-        if let Err(error) = ctx.emit(event.event_type, event.payload).await {
-            tracing::debug!(run_id = %ctx.run_id(), %error, "a process's end was not written");
-        }
-    }
+    let events = ending::events(process.id(), end.reason, &manifest.limits);
+    ending::tell(ctx, process.id(), events).await;
     let result = end.conclude(manifest, &err.tail())?;
     working.spent(&result.usage);
     Ok(result)
@@ -152,13 +146,11 @@ impl Finished {
         if let Some(Err(error)) = self.answer {
             return Err(error);
         }
-        let (exit_code, signal) = ending::status(self.reason);
         let why = format!("the agent's process {} before it answered", self.reason);
         let info = AgentError::retriable("process_exited", why).into_info();
-        let details = json!({
-            "reason": self.reason, "exit_code": exit_code, "signal": signal, "stderr": stderr,
-        });
-        Err(info.with_details(details).into())
+        Err(info
+            .with_details(ending::details(Some(self.reason), stderr))
+            .into())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{event::Happened, ready::Ready, supervisor::Service};
 use crate::{
+    ending::DRAIN,
     error::Error,
     logs::Logs,
     manifest::Manifest,
@@ -17,9 +18,6 @@ use crate::{
     port::{ExitReason, Process, ProcessManager, Spawned},
     wire::Peer,
 };
-
-/// How long the pipes of an ended process are read on.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// As often as this in a heartbeat a process is asked.
 const ASKED_PER_HEARTBEAT: u32 = 3;

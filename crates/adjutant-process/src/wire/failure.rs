@@ -100,14 +100,12 @@ impl Failure {
             Some(reason) => format!("{reason} before it answered"),
             None => "closed its stdout before it answered".to_owned(),
         };
-        let (code, signal) = exit.map_or((None, None), ending::status);
         let last = tail
             .last()
             .map_or(String::new(), |line| format!(": {line}"));
         let message = format!("the agent's process {what}{last}");
-        let details =
-            json!({ "reason": exit, "exit_code": code, "signal": signal, "stderr": tail });
-        let info = ErrorInfo::retriable("process_exited", message).with_details(details);
+        let info = ErrorInfo::retriable("process_exited", message)
+            .with_details(ending::details(exit, &tail));
         let error = info.into();
         Self { error, cause }
     }

@@ -2,13 +2,13 @@
 
 use std::{pin::pin, time::Duration};
 
-use adjutant_core::{NewEvent, RunContext};
+use adjutant_core::RunContext;
 use futures::FutureExt;
 use tokio::time::timeout;
 
-use super::{peer::Peer, session::DRAIN};
+use super::peer::Peer;
 use crate::{
-    ending,
+    ending::{self, DRAIN},
     manifest::Manifest,
     port::{ExitReason, Process, StopCause},
 };
@@ -56,7 +56,7 @@ pub(super) async fn part(ctx: &RunContext, peer: Peer, cause: StopCause, manifes
             tracing::warn!(run_id = %ctx.run_id(), pid, %error, "a process's end was not seen");
         }
     }
-    tell(ctx, pid, last_words).await;
+    ending::tell(ctx, pid, last_words).await;
 }
 
 /// Lets a process rest that has ended its run as it should. What it logged until then still belongs to that run.
@@ -69,18 +69,8 @@ pub(super) async fn pause(ctx: &RunContext, mut peer: Peer) -> Peer {
         }
     }
     peer.logs.forget();
-    tell(ctx, peer.process.id(), last_words).await;
+    ending::tell(ctx, peer.process.id(), last_words).await;
     peer
-}
-
-async fn tell(ctx: &RunContext, pid: u32, last_words: Vec<NewEvent>) {
-    for event in last_words {
-        if let Err(error) = ctx.emit(event.event_type, event.payload).await {
-            // Only records of the process are lost, and whoever took the run over has its own.
-            tracing::debug!(run_id = %ctx.run_id(), pid, %error, "last events were not written");
-            return;
-        }
-    }
 }
 
 /// Ends a process whose stdin is closed.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use adjutant_core::{AgentError, EventType, Json, NewEvent, RunContext, RunResult};
 use adjutant_wire as wire;
 use serde_json::json;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     calls,
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     convert,
+    ending::DRAIN,
     manifest::Manifest,
     port::{ExitReason, StopCause},
     usage::Working,
@@ -24,9 +25,6 @@ use crate::{
 
 /// Intervals without a sign of life that end an attempt.
 pub(super) const MISSED_HEARTBEATS: u32 = 3;
-
-/// How long the pipes of an ended process are read on. They close with its group; what left the group may hold them.
-pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 /// How far the conversation is.
 enum Phase {
