@@ -200,6 +200,14 @@ impl Found {
     }
 }
 
+/// Builds all of them, one after the other.
+pub async fn build(context: &Context, agents: &[Found]) -> Result<()> {
+    for agent in agents {
+        agent.build(context).await?;
+    }
+    Ok(())
+}
+
 /// The agents, ready to be driven; what becomes of their runs is told on `told`.
 pub fn registry(
     agents: &[Found],

@@ -9,7 +9,11 @@ use std::{
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::failure::{Failure, IO, Result};
+use crate::{
+    context::Context,
+    failure::{Failure, IO, Result},
+    output::Paint,
+};
 
 /// What is edited by hand; data that an agent writes beside its program is none of it.
 const SOURCES: &[&str] = &[
@@ -108,6 +112,12 @@ impl Changes {
         while let Ok(Some(_)) = timeout(QUIET, self.changed.recv()).await {}
         path
     }
+}
+
+/// Tells that a file was edited, and what comes of it.
+pub fn tell(context: &Context, edited: &Path, then: &str) {
+    let told = format!("{} was edited, {then}", context.project.short(edited));
+    context.out.note(&context.out.paint(Paint::Cyan, &told));
 }
 
 fn failed(error: &notify::Error) -> Failure {

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use adjutant::{
     Store,
-    core::{Json, RunId},
+    core::{Json, RunId, RunInput},
     queue::{Command, Concurrency, NewRun, RunRecord, Submitted},
 };
 use clap::Args;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agents::Found,
+    agents::{self, Found},
     context::Context,
     drive::{self, Drive, Ended, News},
     exit::Exit,
@@ -22,7 +22,7 @@ use crate::{
     isolation::IsolationFlags,
     output::Paint,
     recovery::{self, Holder, Marks},
-    reload::Changes,
+    reload::{self, Changes},
     units::{parse_duration, show_duration},
     venv::Venv,
     workers,
@@ -103,8 +103,13 @@ pub struct Run {
 
 impl Run {
     pub async fn run(self, context: &Context) -> Result<Exit> {
-        let (agent, others) = self.agents(context)?;
-        let new_run = self.new_run(context, &agent)?;
+        let input = input::read(
+            self.input.as_deref(),
+            self.file.as_deref(),
+            self.params.as_deref(),
+        )?;
+        let (agent, agents) = self.agents(context)?;
+        let new_run = self.new_run(context, &agent, &input)?;
         let store = context.make_store().await?;
         // A build is of no use to a run that its store would refuse.
         new_run.validate(&store.limits())?;
@@ -119,11 +124,10 @@ impl Run {
             return outcome;
         }
         let exit = if self.dev {
-            Box::pin(self.again_when_edited(context, &store, (agent, others))).await?
+            Box::pin(self.again_when_edited(context, &store, (agent, agents), &input)).await?
         } else {
-            build(context, &agent, &others).await?;
+            agents::build(context, &agents).await?;
             let begun = self.begin(context, &store, &agent, new_run).await?;
-            let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
             let drive = self.drive(context, &store, &agents, begun);
             let ended = Box::pin(drive::drive(drive)).await?;
             show::ended(context, begun.0, ended)?
@@ -132,14 +136,15 @@ impl Run {
         Ok(exit)
     }
 
-    /// The agent to run, and those it may delegate to.
+    /// The agent to run; and with it those that it may delegate to.
     fn agents(&self, context: &Context) -> Result<(Found, Vec<Found>)> {
         let venv = self.venv.as_deref().map(|path| Venv::at(context, path));
         let venv = venv.transpose()?;
         let ready = |agent: Found| agent.with_venv(venv.as_ref()).confined(self.isolation);
         let agent = ready(Found::at(context, &self.path)?)?;
-        let others = Found::all(context, &self.with)?.into_iter();
-        Ok((agent, others.map(ready).collect::<Result<_>>()?))
+        let others = Found::all(context, &self.with)?.into_iter().map(ready);
+        let all = std::iter::once(Ok(agent.clone())).chain(others);
+        Ok((agent, all.collect::<Result<_>>()?))
     }
 
     fn drive<'a>(
@@ -172,43 +177,39 @@ impl Run {
         context: &Context,
         store: &Arc<dyn Store>,
         agents: (Found, Vec<Found>),
+        input: &RunInput,
     ) -> Result<Exit> {
-        let mut agents = Ok(agents);
-        let mut changes: Option<Changes> = None;
+        let mut changes = Changes::below(agents.1.iter().map(Found::folder))?;
+        let mut went = self.once(context, store, agents, input, &mut changes).await;
         loop {
-            let edited = match agents {
-                Ok((agent, others)) => {
-                    let folders = std::iter::once(&agent).chain(&others).map(Found::folder);
-                    let changes = changes.insert(Changes::below(folders)?);
-                    match self.once(context, store, (agent, others), changes).await {
-                        Ok(Once::Interrupted) => return Ok(Exit::Interrupted),
-                        Ok(Once::Edited(edited)) => Some(edited),
-                        Ok(Once::Ended) => None,
-                        Err(failure) => told(context, &failure),
-                    }
-                }
-                Err(failure) => told(context, &failure),
-            };
-            let Some(changes) = &mut changes else {
-                return Ok(Exit::Failed);
-            };
-            let edited = match edited {
-                Some(edited) => edited,
-                None => {
-                    context.out.note("waiting for an edit (Ctrl-C to leave)");
-                    let mut interrupts = Interrupts::new()?;
-                    tokio::select! {
-                        edited = changes.next() => edited,
-                        _ = interrupts.next() => return Ok(Exit::Ok),
-                    }
+            let edited = match went {
+                Ok(Once::Interrupted) => return Ok(Exit::Interrupted),
+                Ok(Once::Edited(edited)) => Some(edited),
+                Ok(Once::Ended) => None,
+                // Whoever edits the file will see this, and edit it again.
+                Err(failure) => {
+                    context.out.failure(&failure);
+                    None
                 }
             };
-            let told = format!(
-                "{} was edited, running again",
-                context.project.short(&edited)
-            );
-            context.out.note(&context.out.paint(Paint::Cyan, &told));
-            agents = self.agents(context);
+            let edited = if let Some(edited) = edited {
+                edited
+            } else {
+                context.out.note("waiting for an edit (Ctrl-C to leave)");
+                let mut interrupts = Interrupts::new()?;
+                tokio::select! {
+                    edited = changes.next() => edited,
+                    _ = interrupts.next() => return Ok(Exit::Ok),
+                }
+            };
+            reload::tell(context, &edited, "running again");
+            went = match self.agents(context) {
+                Ok(agents) => {
+                    changes = Changes::below(agents.1.iter().map(Found::folder))?;
+                    self.once(context, store, agents, input, &mut changes).await
+                }
+                Err(failure) => Err(failure),
+            };
         }
     }
 
@@ -216,17 +217,17 @@ impl Run {
         &self,
         context: &Context,
         store: &Arc<dyn Store>,
-        (agent, others): (Found, Vec<Found>),
+        (agent, agents): (Found, Vec<Found>),
+        input: &RunInput,
         changes: &mut Changes,
     ) -> Result<Once> {
         let mut interrupts = Interrupts::new()?;
         tokio::select! {
-            built = build(context, &agent, &others) => built?,
+            built = agents::build(context, &agents) => built?,
             _ = interrupts.next() => return Ok(Once::Interrupted),
         }
-        let new_run = self.new_run(context, &agent)?;
+        let new_run = self.new_run(context, &agent, input)?;
         let begun = self.begin(context, store, &agent, new_run).await?;
-        let agents: Vec<Found> = std::iter::once(agent).chain(others).collect();
         let drive = self.drive(context, store, &agents, begun);
         let until = drive.until.clone();
         let mut working = Box::pin(drive::drive(drive));
@@ -250,16 +251,11 @@ impl Run {
         Ok(Once::Edited(edited))
     }
 
-    fn new_run(&self, context: &Context, agent: &Found) -> Result<NewRun> {
-        let input = input::read(
-            self.input.as_deref(),
-            self.file.as_deref(),
-            self.params.as_deref(),
-        )?;
-        let mut run = NewRun::new(agent.key(), &input)?;
+    fn new_run(&self, context: &Context, agent: &Found, input: &RunInput) -> Result<NewRun> {
+        let mut run = NewRun::new(agent.key(), input)?;
         agent.prepare(&mut run, context.config.runner().retry_policy());
         let fingerprint = (!self.detach && self.idempotency_key.is_none())
-            .then(|| recovery::fingerprint(agent, &context.project.cwd, &input));
+            .then(|| recovery::fingerprint(agent, &context.project.cwd, input));
         let marks = Marks {
             cwd: Some(context.project.cwd.display().to_string()),
             manifest: Some(agent.path.display().to_string()),
@@ -328,20 +324,6 @@ enum Once {
     Ended,
     Edited(PathBuf),
     Interrupted,
-}
-
-/// Whoever edits the file will see this, and edit it again.
-fn told(context: &Context, failure: &Failure) -> Option<PathBuf> {
-    context.out.failure(failure);
-    None
-}
-
-async fn build(context: &Context, agent: &Found, others: &[Found]) -> Result<()> {
-    agent.build(context).await?;
-    for other in others {
-        other.build(context).await?;
-    }
-    Ok(())
 }
 
 fn told_continued(context: &Context, run: &RunRecord) {

@@ -1,10 +1,6 @@
 //! `agent worker`: serves agents until it is stopped.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -14,16 +10,15 @@ use adjutant::{
 };
 
 use crate::{
-    agents::Found,
+    agents::{self, Found},
     context::Context,
     drive,
     exit::Exit,
     failure::{AGENT_NOT_FOUND, Failure, Result},
     interrupt::Interrupts,
     isolation::IsolationFlags,
-    output::Paint,
     recovery,
-    reload::Changes,
+    reload::{self, Changes},
     units::show_duration,
     venv::Venv,
     workers::{self, Life, Posted},
@@ -73,28 +68,19 @@ enum Stopped {
 
 impl Worker {
     pub async fn run(self, context: &Context) -> Result<Exit> {
-        let agents = self.agents(context)?;
-        for agent in &agents {
-            agent.build(context).await?;
-        }
+        let mut agents = self.load(context).await?;
         let store = context.make_store().await?;
-        if !self.dev {
-            return match self.serve(context, &store, &agents, None).await? {
-                Stopped::By(exit) => Ok(exit),
-                Stopped::Edited(_) => Ok(Exit::Ok),
-            };
-        }
-        let mut agents = agents;
-        let mut changes = Changes::below(agents.iter().map(Found::folder))?;
         loop {
-            let stopped = self.serve(context, &store, &agents, Some(&mut changes));
+            let folders = agents.iter().map(Found::folder);
+            let mut changes = self.dev.then(|| Changes::below(folders)).transpose()?;
+            let stopped = self.serve(context, &store, &agents, changes.as_mut());
             let mut edited = match stopped.await? {
                 Stopped::By(exit) => return Ok(exit),
                 Stopped::Edited(edited) => edited,
             };
             let mut interrupts = Interrupts::new()?;
             agents = loop {
-                told_edited(context, &edited);
+                reload::tell(context, &edited, "loading again");
                 let loaded = tokio::select! {
                     loaded = self.load(context) => loaded,
                     _ = interrupts.next() => return Ok(Exit::Ok),
@@ -105,20 +91,17 @@ impl Worker {
                     Err(failure) => context.out.failure(&failure),
                 }
                 edited = tokio::select! {
-                    edited = changes.next() => edited,
+                    edited = next(changes.as_mut()) => edited,
                     _ = interrupts.next() => return Ok(Exit::Ok),
                 };
             };
-            changes = Changes::below(agents.iter().map(Found::folder))?;
         }
     }
 
     /// Reads and builds the agents.
     async fn load(&self, context: &Context) -> Result<Vec<Found>> {
         let agents = self.agents(context)?;
-        for agent in &agents {
-            agent.build(context).await?;
-        }
+        agents::build(context, &agents).await?;
         Ok(agents)
     }
 
@@ -159,19 +142,13 @@ impl Worker {
                 tokio::time::sleep(DRAIN_CHECK).await;
             }
         };
-        let edit = async {
-            match changes {
-                Some(changes) => changes.next().await,
-                None => std::future::pending().await,
-            }
-        };
         let mut edited = None;
         tokio::select! {
             _ = interrupts.next() => out.note(&format!(
                 "stopping: no more runs are taken, those under way have {} (again to leave at once)", show_duration(grace)
             )),
             () = idle => out.note("nothing is left to do"),
-            file = edit => edited = Some(file),
+            file = next(changes) => edited = Some(file),
             outcome = &mut work => return ended(context, outcome).map(Stopped::By),
         }
         stop.cancel();
@@ -229,9 +206,12 @@ impl Worker {
     }
 }
 
-fn told_edited(context: &Context, file: &Path) {
-    let told = format!("{} was edited, loading again", context.project.short(file));
-    context.out.note(&context.out.paint(Paint::Cyan, &told));
+/// The next edit, where edits are watched.
+async fn next(changes: Option<&mut Changes>) -> PathBuf {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Tells of runs whose workers are known to be dead. They come back when their leases end, and not before: that is

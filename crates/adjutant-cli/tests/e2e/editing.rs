@@ -42,6 +42,25 @@ fn a_run_begins_afresh_when_its_agent_is_edited() {
 }
 
 #[test]
+fn what_came_on_stdin_is_the_input_of_each_run() {
+    let project = Project::new();
+    let answer = |word: &str| format!(r#"tr -d ' \n' | grep -q '"n":7' && echo '"{word}"'"#);
+    project.shell_agent("words", &answer("first"));
+    let input = project.write("input.json", r#"{"n": 7}"#);
+    let mut command = project.command(&["run", "words", "--input", "-", "--dev"]);
+    let running = project.start_with(command.stdin(std::fs::File::open(input).unwrap()));
+    eventually("the first run has ended", || {
+        running.stdout().contains("first")
+    });
+    project.shell_agent("words", &answer("second"));
+    eventually("the second run has ended", || {
+        running.stdout().contains("second")
+    });
+    running.signal("INT");
+    running.ended().code_is(0);
+}
+
+#[test]
 fn a_worker_serves_what_was_edited_last() {
     let project = Project::new();
     project.shell_agent("words", r#"echo '"old"'"#);
