@@ -100,6 +100,11 @@ const EVENTS: &str = "adjutant-events";
 const STORE: &str = "adjutant-store";
 const ENGINE: &str = "adjutant-engine";
 const EXECUTOR: &str = "adjutant-executor";
+const PROCESS: &str = "adjutant-process";
+const BUDGET: &str = "adjutant-budget";
+const LLM: &str = "adjutant-llm";
+const TOOLS: &str = "adjutant-tools";
+const TELEMETRY: &str = "adjutant-telemetry";
 
 pub const TABLE: &[Row] = &[
     row(
@@ -158,15 +163,57 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         2,
-        "adjutant-process",
+        PROCESS,
         "child processes: owned, limited, supervised",
         &[CORE, WIRE, LOGS, CONFINE],
+    ),
+    row(
+        2,
+        BUDGET,
+        "budgets: the ledger that reserves before a call and settles after it",
+        &[CORE],
+    ),
+    row(
+        2,
+        LLM,
+        "language models behind one contract: providers, retries, limits, prices",
+        &[CORE],
+    ),
+    row(
+        2,
+        TOOLS,
+        "tools an agent may call: typed functions, HTTP, and their registry",
+        &[CORE],
+    ),
+    row(
+        2,
+        TELEMETRY,
+        "traces and metrics of runs, models and tools",
+        &[CORE],
+    ),
+    row(
+        3,
+        "adjutant-mcp",
+        "the pool of MCP servers: started, shared, supervised",
+        &[CORE, LOGS, CONFINE, PROCESS, TOOLS],
+    ),
+    row(
+        3,
+        "adjutant-endpoint",
+        "the loopback endpoint in OpenAI's and Anthropic's shape",
+        &[CORE],
+    ),
+    row(
+        4,
+        "adjutant-harness",
+        "gives agents models and tools: journaled, budgeted, traced",
+        &[CORE, BUDGET, LLM, TOOLS, TELEMETRY],
     ),
     row(
         3,
         STORE,
         "queue, state and events of one database behind one atomic commit",
-        &[CORE, QUEUE, STATE, EVENTS],
+        &[CORE, QUEUE, STATE, EVENTS, BUDGET],
     ),
     row(
         4,
@@ -178,19 +225,19 @@ pub const TABLE: &[Row] = &[
         5,
         "adjutant-sqlite",
         "the embedded engine: the store in one SQLite file",
-        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE, BUDGET],
     ),
     row(
         5,
         "adjutant-postgres",
         "the store on PostgreSQL, for many processes on many machines",
-        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE, BUDGET],
     ),
     row(
         5,
         "adjutant-redis",
         "the store on Redis: standalone, Sentinel or Cluster",
-        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE],
+        &[CORE, QUEUE, STATE, EVENTS, STORE, ENGINE, BUDGET],
     ),
     row(
         4,
@@ -209,7 +256,9 @@ pub const TABLE: &[Row] = &[
     dev(
         "adjutant-testkit",
         "virtual time, fault injection and simulation for tests",
-        Allowed::Only(&[CORE, QUEUE, STATE, EVENTS, STORE, EXECUTOR]),
+        Allowed::Only(&[
+            CORE, QUEUE, STATE, EVENTS, STORE, EXECUTOR, BUDGET, LLM, TOOLS,
+        ]),
     ),
     dev(
         "adjutant-servers",

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
-    AgentError, AgentKey, ChildOutcome, ConversationId, Error, ErrorInfo, EventType, FailurePolicy,
-    Fingerprint, HostStep, Json, Message, NewEvent, RetryPolicy, RunHost, RunId, RunInput,
-    StepKind, Timestamp,
+    AgentError, AgentKey, ChildOutcome, ConversationId, DeltaSink, Error, ErrorInfo, EventType,
+    FailurePolicy, Fingerprint, HostStep, Json, Message, ModelCall, ModelRequest, ModelResponse,
+    NewEvent, OnInterrupt, RetryPolicy, RunHost, RunId, RunInput, StepKind, Timestamp, ToolAnswer,
+    ToolSpec, ToolUse, Usage,
 };
 
 /// An agent's view of the run it works on. Cheap to clone.
@@ -225,6 +226,7 @@ impl RunContext {
                 retry: RetryPolicy::never(),
                 timeout: None,
                 description: None,
+                on_interrupt: OnInterrupt::Repeat,
             },
         }
     }
@@ -285,6 +287,59 @@ impl RunContext {
             .map(|child| child.output)
             .unwrap_or_default())
     }
+
+    /// The tools that this run may call.
+    ///
+    /// # Errors
+    /// When a source of tools cannot be asked.
+    pub async fn tools(&self) -> Result<Vec<ToolSpec>, AgentError> {
+        self.host.tools().await
+    }
+
+    /// Calls a tool once: a recorded answer is returned without calling it again. A failure of the tool itself is an
+    /// answer, see [`ToolAnswer::is_error`].
+    ///
+    /// # Errors
+    /// When there is no such tool or it may not be called, a budget is spent, or its answer stays unknown.
+    pub async fn call_tool(&self, call: ToolUse) -> Result<ToolAnswer, AgentError> {
+        self.host.call_tool(call).await
+    }
+
+    /// Asks a model once: a recorded answer is returned without paying for it again.
+    ///
+    /// # Errors
+    /// When there is no such model, a budget is spent, or the provider fails for good.
+    pub async fn generate(&self, request: ModelRequest) -> Result<ModelResponse, AgentError> {
+        let call = ModelCall {
+            key: "model".to_owned(),
+            request,
+        };
+        self.host.generate(call, None).await
+    }
+
+    /// Like [`generate`](Self::generate) with a name of one's own, showing the answer while it is made.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn generate_streaming(
+        &self,
+        call: ModelCall,
+        deltas: &mut DeltaSink<'_>,
+    ) -> Result<ModelResponse, AgentError> {
+        self.host.generate(call, Some(deltas)).await
+    }
+
+    /// What models and tools of this run have taken so far, earlier attempts included.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.host.usage()
+    }
+
+    /// What stands behind the context, for who wraps it.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn RunHost> {
+        &self.host
+    }
 }
 
 /// A step being described.
@@ -319,6 +374,12 @@ impl StepBuilder<'_> {
     /// Longest time for one try.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.step.timeout = Some(timeout);
+        self
+    }
+
+    /// What to do when a crash left open whether the body has happened. Default: execute it again.
+    pub fn on_interrupt(mut self, on_interrupt: OnInterrupt) -> Self {
+        self.step.on_interrupt = on_interrupt;
         self
     }
 

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentError, AgentKey, ApprovalRequest, ConversationId, Decision, Delegate, Error, ErrorInfo,
-    Fingerprint, Json, NewEvent, RetryPolicy, RunId, RunState, StepKind, Timestamp,
+    AgentError, AgentKey, ApprovalRequest, ConversationId, Decision, Delegate, DeltaSink, Error,
+    ErrorInfo, Fingerprint, Json, ModelCall, ModelResponse, NewEvent, RetryPolicy, RunId, RunState,
+    StepKind, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
 };
 
 /// A step's body: called once per try with the try's number, from 1.
@@ -30,6 +31,21 @@ pub struct HostStep {
     pub timeout: Option<Duration>,
     /// For people who watch.
     pub description: Option<String>,
+    /// What to do when a crash left open whether the body has happened.
+    pub on_interrupt: OnInterrupt,
+}
+
+/// What becomes of a step that was begun and has no recorded result, since a crash came between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInterrupt {
+    /// It is executed again.
+    #[default]
+    Repeat,
+    /// The intent is recorded before the step begins; after a crash a person says what happened.
+    Ask,
+    /// The intent is recorded before the step begins; after a crash the step has failed.
+    Fail,
 }
 
 /// What becomes of a fan-out when a child run does not succeed.
@@ -111,4 +127,32 @@ pub trait RunHost: Send + Sync {
     async fn request_approval(&self, request: ApprovalRequest) -> Result<Decision, AgentError>;
     /// Runs children to their end and returns their outcomes in order.
     async fn delegate(&self, delegate: Delegate) -> Result<Vec<ChildOutcome>, AgentError>;
+
+    /// The tools that the run may call. The list is the same throughout an attempt.
+    async fn tools(&self) -> Result<Vec<ToolSpec>, AgentError> {
+        Ok(Vec::new())
+    }
+    /// Calls a tool, or returns the call's recorded answer. A failure of the tool itself is an answer, see
+    /// [`ToolAnswer::is_error`].
+    async fn call_tool(&self, call: ToolUse) -> Result<ToolAnswer, AgentError> {
+        Err(AgentError::permanent(
+            "tool_unavailable",
+            format!("there is no tool `{}`: this agent has no tools", call.name),
+        ))
+    }
+    /// Asks a model, or returns the recorded answer of this call; `deltas` sees it while it is made.
+    async fn generate(
+        &self,
+        _call: ModelCall,
+        _deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        Err(AgentError::permanent(
+            "model_unavailable",
+            "this agent has no model; name one with `model` in its agent.yaml",
+        ))
+    }
+    /// What models and tools of this run have taken so far, earlier attempts included.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }

@@ -22,6 +22,8 @@ mod time;
 mod state;
 
 mod message;
+mod model;
+mod tool;
 mod usage;
 
 mod failure;
@@ -48,17 +50,22 @@ pub use crate::{
     event::{Event, NewEvent, Visibility},
     event_type::EventType,
     failure::ErrorInfo,
-    host::{ChildOutcome, FailurePolicy, HostStep, RunHost, StepBody},
+    host::{ChildOutcome, FailurePolicy, HostStep, OnInterrupt, RunHost, StepBody},
     id_map::{IdHasher, IdMap, IdSet},
     ids::{ConversationId, ParseIdError, RunId, WorkerId},
     json::{Fingerprint, Json},
     limits::Limits,
     message::{Content, ContentPart, Message, Role, ToolCall},
+    model::{
+        DeltaSink, FinishReason, ModelCall, ModelDelta, ModelRequest, ModelResponse,
+        ResponseFormat, TokenUsage, ToolChoice,
+    },
     registry::AgentRegistry,
     retry::RetryPolicy,
     run::{Artifact, Outcome, RunInput, RunResult},
     state::{IllegalTransition, RunState, Transition},
     step::{StepKind, StepOutcome, StepRecord},
     time::{Clock, SystemClock, Timestamp},
+    tool::{Effect, ToolAnswer, ToolSpec, ToolUse},
     usage::Usage,
 };

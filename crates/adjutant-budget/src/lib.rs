@@ -1,0 +1,1 @@
+//! Budgets: reserved before a call, settled after it.

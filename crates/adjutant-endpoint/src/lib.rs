@@ -1,0 +1,1 @@
+//! The loopback endpoint in OpenAI's and Anthropic's shape.

@@ -1,0 +1,1 @@
+//! Gives agents models and tools.
