@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentError, AgentKey, ApprovalRequest, ConversationId, Decision, Delegate, DeltaSink, Error,
-    ErrorInfo, Fingerprint, Json, ModelCall, ModelResponse, NewEvent, RetryPolicy, RunId, RunState,
-    StepKind, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
+    AgentError, AgentKey, ApprovalRequest, BudgetLeft, ConversationId, Decision, Delegate,
+    DeltaSink, Error, ErrorInfo, Fingerprint, Json, ModelCall, ModelResponse, NewEvent,
+    RetryPolicy, RunId, RunState, StepKind, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
 };
 
 /// A step's body: called once per try with the try's number, from 1.
@@ -33,6 +33,14 @@ pub struct HostStep {
     pub description: Option<String>,
     /// What to do when a crash left open whether the body has happened.
     pub on_interrupt: OnInterrupt,
+}
+
+impl HostStep {
+    /// Whether the intent is recorded before the body begins.
+    #[must_use]
+    pub fn intends(&self) -> bool {
+        self.on_interrupt != OnInterrupt::Repeat
+    }
 }
 
 /// What becomes of a step that was begun and has no recorded result, since a crash came between.
@@ -108,6 +116,8 @@ pub trait RunHost: Send + Sync {
 
     /// Appends an event and returns its number.
     async fn emit(&self, event: NewEvent) -> Result<u64, Error>;
+    /// Appends an event together with whatever is written next; a crash before that loses it.
+    fn note(&self, event: NewEvent);
     /// Saves the agent's state and returns the checkpoint's number.
     async fn checkpoint(&self, state: Json) -> Result<u64, Error>;
     /// The state saved last, by this attempt or an earlier one.
@@ -154,5 +164,19 @@ pub trait RunHost: Send + Sync {
     /// What models and tools of this run have taken so far, earlier attempts included.
     fn usage(&self) -> Usage {
         Usage::default()
+    }
+
+    /// When this attempt's time is over, where there is a limit.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+    /// What is left of the run's budget, where it has one.
+    fn budget_left(&self) -> BudgetLeft {
+        BudgetLeft::default()
+    }
+    /// Environment variables for programs that work on this attempt, such as the address and token of an endpoint for
+    /// model calls. Values may be secrets of the attempt. Asked once, when the attempt begins.
+    fn environment(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Host {
     busy: AtomicUsize,
     checkpoints: AtomicU64,
     broken: AtomicBool,
+    deadline: Timestamp,
 }
 
 struct Inner {
@@ -65,7 +66,9 @@ impl Host {
             waits: Vec::new(),
             next_wait: 0,
         };
+        let timeout = claimed.run.timeout.unwrap_or(shared.config.run_timeout);
         Self {
+            deadline: shared.clock.now() + timeout,
             shared,
             control,
             lease: claimed.lease,
@@ -285,6 +288,10 @@ impl RunHost for Host {
         Ok(self.commit(vec![Op::Event(event)]).await?.last_seq)
     }
 
+    fn note(&self, event: NewEvent) {
+        self.defer(Op::Event(event));
+    }
+
     async fn checkpoint(&self, state: Json) -> Result<u64> {
         let seq = self.checkpoints.fetch_add(1, Ordering::AcqRel) + 1;
         let bytes = state.len();
@@ -324,5 +331,9 @@ impl RunHost for Host {
 
     async fn delegate(&self, delegate: Delegate) -> Result<Vec<ChildOutcome>, AgentError> {
         self.run_children(delegate).await
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        Some(self.deadline)
     }
 }
