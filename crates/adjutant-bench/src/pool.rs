@@ -170,6 +170,7 @@ impl RunHost for Host {
     async fn emit(&self, _event: NewEvent) -> Result<u64, Error> {
         Ok(1)
     }
+    fn note(&self, _event: NewEvent) {}
     async fn checkpoint(&self, _state: Json) -> Result<u64, Error> {
         Ok(1)
     }

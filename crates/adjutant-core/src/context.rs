@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::{
     AgentError, AgentKey, ChildOutcome, ConversationId, DeltaSink, Error, ErrorInfo, EventType,
-    FailurePolicy, Fingerprint, HostStep, Json, Message, ModelCall, ModelRequest, ModelResponse,
-    NewEvent, OnInterrupt, RetryPolicy, RunHost, RunId, RunInput, StepKind, Timestamp, ToolAnswer,
-    ToolSpec, ToolUse, Usage,
+    FailurePolicy, Fingerprint, HostStep, Json, Lineage, Message, ModelCall, ModelRequest,
+    ModelResponse, NewEvent, OnInterrupt, RetryPolicy, RunHost, RunId, RunInput, StepKind,
+    Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
 };
 
 /// An agent's view of the run it works on. Cheap to clone.
@@ -116,6 +116,12 @@ impl RunContext {
     #[must_use]
     pub fn metadata(&self) -> &Json {
         self.host.metadata()
+    }
+
+    /// The run's place in its tree of delegations.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        Lineage::of(self.run_id(), self.metadata())
     }
 
     /// The runtime's time.

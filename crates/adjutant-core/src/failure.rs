@@ -24,7 +24,16 @@ pub struct ErrorInfo {
     pub details: Json,
 }
 
+/// The kind of a failure that leaves open whether the effect has happened: sent, but not answered.
+pub const EFFECT_INDETERMINATE: &str = "effect_indeterminate";
+
 impl ErrorInfo {
+    /// Whether it is unknown if the effect has happened.
+    #[must_use]
+    pub fn is_indeterminate(&self) -> bool {
+        self.kind == EFFECT_INDETERMINATE
+    }
+
     /// A failure that another attempt may get over.
     #[must_use]
     pub fn retriable(kind: impl Into<String>, message: impl Into<String>) -> Self {

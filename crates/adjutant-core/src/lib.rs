@@ -17,6 +17,7 @@ mod id_map;
 mod ids;
 mod json;
 mod limits;
+mod lineage;
 mod time;
 
 mod state;
@@ -55,6 +56,7 @@ pub use crate::{
     ids::{ConversationId, ParseIdError, RunId, WorkerId},
     json::{Fingerprint, Json},
     limits::Limits,
+    lineage::{Lineage, RESERVED_METADATA},
     message::{Content, ContentPart, Message, Role, ToolCall},
     model::{
         DeltaSink, FinishReason, ModelCall, ModelDelta, ModelRequest, ModelResponse,

@@ -1,6 +1,7 @@
 //! Messages between people, agents, models and tools.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Json;
 
@@ -48,7 +49,7 @@ pub enum ContentPart {
     /// Any other JSON.
     Data {
         /// The JSON.
-        data: Json,
+        data: Value,
     },
 }
 

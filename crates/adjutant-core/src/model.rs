@@ -1,6 +1,7 @@
 //! What is asked of a language model, and what comes back.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Json, Message, ToolSpec};
 
@@ -82,7 +83,7 @@ pub enum ResponseFormat {
         /// The schema's name, for the provider.
         name: String,
         /// JSON Schema.
-        schema: Json,
+        schema: Value,
     },
 }
 
@@ -204,4 +205,36 @@ pub struct ModelCall {
     pub key: String,
     /// What is asked.
     pub request: ModelRequest,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Content, ContentPart};
+
+    #[test]
+    fn a_request_survives_a_round_trip() {
+        let mut picture = Message::user("what is this?");
+        picture.content = Content::Parts(vec![ContentPart::Data {
+            data: json!({ "x": [1] }),
+        }]);
+        let request = ModelRequest {
+            model: "openai/gpt-5".to_owned(),
+            messages: vec![picture],
+            tools: vec![ToolSpec::new("t", "", json!({ "type": "object" }))],
+            tool_choice: ToolChoice::Tool("t".to_owned()),
+            response_format: ResponseFormat::JsonSchema {
+                name: "answer".to_owned(),
+                schema: json!({ "type": "string" }),
+            },
+            ..ModelRequest::default()
+        };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(
+            serde_json::from_str::<ModelRequest>(&text).unwrap(),
+            request
+        );
+    }
 }

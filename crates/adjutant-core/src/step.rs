@@ -1,6 +1,7 @@
 //! Journal records: what a run has already done.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{ErrorInfo, Fingerprint, Json, Timestamp};
 
@@ -78,4 +79,45 @@ pub struct StepRecord {
     pub started_at: Timestamp,
     /// When this record was made.
     pub recorded_at: Timestamp,
+}
+
+/// What a step that may not be repeated records before its body begins. Without a result after it, nobody knows whether
+/// the body has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "intent", rename_all = "snake_case")]
+pub enum Intent {
+    /// The body begins.
+    Open,
+    /// The body has certainly not happened; it may be executed.
+    Withdrawn,
+    /// A person has been asked what happened; the answer is a signal named [`Intent::signal`].
+    Asked,
+}
+
+impl Intent {
+    /// The signal that carries a person's [`Resolution`] of this step.
+    #[must_use]
+    pub fn signal(step_key: &str) -> String {
+        format!("effect:{step_key}")
+    }
+}
+
+/// What a person says about a step whose effect is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "resolution", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resolution {
+    /// It has happened, and this is its result.
+    Done {
+        /// The step's result.
+        #[serde(default)]
+        result: Value,
+    },
+    /// It has not happened, or may happen twice: execute it.
+    Retry,
+    /// It has failed.
+    Fail {
+        /// Why, for the agent.
+        #[serde(default)]
+        message: String,
+    },
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adjutant_core::{
     AgentError, ChildOutcome, Delegate, ErrorInfo, EventType, FailurePolicy, Fingerprint, Json,
-    NewEvent, Outcome, Result, RunId, RunInput, RunState, StepKind, StepOutcome, StepRecord,
-    Timestamp,
+    Lineage, NewEvent, Outcome, Result, RunId, RunInput, RunState, StepKind, StepOutcome,
+    StepRecord, Timestamp,
 };
 use adjutant_queue::{NewRun, ParentLink, RunView, WakeOn};
 use adjutant_store::Op;
@@ -93,10 +93,13 @@ impl Fan<'_> {
     fn spawn(&self, children: Vec<(adjutant_core::AgentKey, RunInput)>) -> Result<(), AgentError> {
         let memo = Json::from_value(&self.memo)?;
         self.host.defer(self.record(StepOutcome::Started { memo }));
+        let inherited = &self.host.claimed.payload.metadata;
+        let metadata = Lineage::of(self.host.claimed.run.id, inherited).child_metadata(inherited);
         for (id, (agent, input)) in self.memo.children.iter().zip(children) {
             let mut run = NewRun::new(agent.clone(), &input)?;
             run.id = *id;
             run.priority = self.host.claimed.run.priority;
+            run.metadata = metadata.clone();
             run.parent = Some(ParentLink {
                 run: self.host.claimed.run.id,
                 group: Arc::from(self.key.as_str()),

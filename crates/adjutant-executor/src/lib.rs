@@ -34,6 +34,7 @@ mod heartbeat;
 mod shared;
 
 mod delegate;
+mod effect;
 mod host;
 mod journal;
 mod step;

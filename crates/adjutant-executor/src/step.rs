@@ -3,14 +3,15 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use adjutant_core::{
-    AgentError, ErrorInfo, EventType, HostStep, Json, NewEvent, Result, StepBody, StepOutcome,
-    StepRecord, Timestamp,
+    AgentError, EFFECT_INDETERMINATE, ErrorInfo, EventType, HostStep, Intent, Json, NewEvent,
+    Result, StepBody, StepOutcome, StepRecord, Timestamp,
 };
 use adjutant_store::Op;
 use serde_json::json;
 
 use crate::{
     control::{CANCEL, PAUSE},
+    effect::Settled,
     host::Host,
     journal::Found,
 };
@@ -38,24 +39,38 @@ impl Host {
             let found = journal.find(&key, step.kind, step.input);
             (key, found)
         });
-        match found? {
+        let mut begun = match found? {
             Found::Completed(result) => {
                 self.skipped(&key);
-                Ok(result)
+                return Ok(result);
             }
-            Found::Failed(error) => Err(error),
-            Found::Nothing | Found::Begun(_) => {
-                self.hold_if_paused().await;
-                let _working = self.work();
-                let started_at = self.now();
-                Execution {
-                    host: self,
-                    key,
-                    step,
-                    started_at,
+            Found::Failed(error) => return Err(error),
+            Found::Begun(memo) => Some(memo.to::<Intent>()?),
+            Found::Nothing => None,
+        };
+        loop {
+            if let Some(intent) = begun.filter(|intent| *intent != Intent::Withdrawn) {
+                match self.settle_effect(&key, &step, intent).await? {
+                    Settled::Result(result) => return Ok(result),
+                    Settled::Execute => {}
                 }
-                .run(body)
-                .await
+            }
+            self.hold_if_paused().await;
+            let executed = {
+                let _working = self.work();
+                let execution = Execution {
+                    host: self,
+                    key: key.clone(),
+                    step: step.clone(),
+                    started_at: self.now(),
+                };
+                execution.run(body).await
+            };
+            match executed {
+                Err(error) if step.intends() && error.info().is_indeterminate() => {
+                    begun = Some(Intent::Open);
+                }
+                executed => return executed,
             }
         }
     }
@@ -90,12 +105,22 @@ impl Execution<'_> {
                 ));
             }
             self.tell(EventType::StepStarted, tries, json!({}));
+            if self.step.intends() {
+                self.intend(Intent::Open, tries)?;
+                self.host.flush().await?;
+            }
             let error = match self.attempt(body(tries)).await {
                 Ok(result) => return self.completed(result, tries).await,
                 Err(error) => error,
             };
+            if self.step.intends() && error.info().is_indeterminate() {
+                return Err(error);
+            }
             if !error.info().retriable || !self.step.retry.allows_after(tries) {
                 return self.failed(error, tries).await;
+            }
+            if self.step.intends() {
+                self.intend(Intent::Withdrawn, tries)?;
             }
             let random = f64::from(self.host.now().as_micros().rem_euclid(1000) as u32) / 1000.0;
             let delay = self.step.retry.delay_after(tries, random);
@@ -123,7 +148,12 @@ impl Execution<'_> {
             let timeout = tokio::time::timeout(limit, work.as_mut()).await;
             timeout.unwrap_or_else(|_| {
                 let message = format!("step `{}` took longer than {limit:?}", self.key);
-                Err(AgentError::retriable("step_timeout", message))
+                // What was cut off in the middle may have happened.
+                Err(if self.step.intends() {
+                    AgentError::permanent(EFFECT_INDETERMINATE, message)
+                } else {
+                    AgentError::retriable("step_timeout", message)
+                })
             })
         };
         let mut limited = pin!(limited);
@@ -164,6 +194,8 @@ impl Execution<'_> {
                 },
                 tries,
             );
+        } else if self.step.intends() {
+            self.intend(Intent::Withdrawn, tries)?;
         }
         self.tell(
             EventType::StepFailed,
@@ -172,6 +204,12 @@ impl Execution<'_> {
         );
         self.host.flush().await?;
         Err(error)
+    }
+
+    fn intend(&self, intent: Intent, tries: u32) -> Result<(), AgentError> {
+        let memo = Json::from_value(&intent)?;
+        self.record(StepOutcome::Started { memo }, tries);
+        Ok(())
     }
 
     fn record(&self, outcome: StepOutcome, tries: u32) {

@@ -10,6 +10,7 @@ mod support;
 
 mod cancel;
 mod children;
+mod effects;
 mod failures;
 mod plan;
 mod steps;

@@ -9,9 +9,11 @@ use std::{
 };
 
 use adjutant_core::{
-    Agent, AgentError, AgentKey, ApprovalRequest, ChildOutcome, ConversationId, Decision, Delegate,
-    Error, ErrorInfo, HostStep, Json, NewEvent, Result, RunContext, RunHost, RunId, RunInput,
-    RunResult, RunState, StepBody, Timestamp,
+    Agent, AgentError, AgentKey, ApprovalRequest, BudgetLeft, ChildOutcome, ConversationId,
+    Decision, Delegate, DeltaSink, Effect, Error, ErrorInfo, Fingerprint, FinishReason, HostStep,
+    Json, Message, ModelCall, ModelDelta, ModelResponse, NewEvent, OnInterrupt, Result,
+    RetryPolicy, RunContext, RunHost, RunId, RunInput, RunResult, RunState, StepBody, StepKind,
+    Timestamp, TokenUsage, ToolAnswer, ToolSpec, ToolUse,
 };
 use adjutant_process::{
     AgentOptions, Environment, Helper, Manifest, NativeOptions, NativeProcesses, Ownership,
@@ -22,10 +24,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+/// How many tools a host has that has some: more than a page of the wire.
+pub const TOOLS: usize = 130;
+
 /// What outlives an attempt.
 #[derive(Default)]
 pub struct Memory {
-    pub journal: HashMap<String, Result<Json, ErrorInfo>>,
+    pub journal: HashMap<String, (Fingerprint, Result<Json, ErrorInfo>)>,
     pub checkpoints: Vec<Json>,
     pub events: Vec<NewEvent>,
     pub slept: Vec<(String, Duration)>,
@@ -34,6 +39,14 @@ pub struct Memory {
     pub decision: Option<Decision>,
     pub signal: Option<Json>,
     pub sleeps_return: bool,
+    /// What the tool `search` answers; without it there are no tools.
+    pub tool_answer: Option<Result<ToolAnswer, ErrorInfo>>,
+    pub tool_calls: Vec<ToolUse>,
+    /// What the model answers, piece by piece; without it there is none.
+    pub model_says: Option<Vec<String>>,
+    pub model_calls: Vec<ModelCall>,
+    pub variables: Vec<(String, String)>,
+    pub budget: BudgetLeft,
     /// Whether every write fails because somebody else holds the run.
     pub lease_lost: bool,
 }
@@ -102,6 +115,9 @@ impl RunHost for Host {
         self.write(|memory| memory.events.push(event))?;
         Ok(self.memory.lock().unwrap().events.len() as u64)
     }
+    fn note(&self, event: NewEvent) {
+        self.write(|memory| memory.events.push(event)).unwrap();
+    }
     async fn checkpoint(&self, state: Json) -> Result<u64> {
         tokio::task::yield_now().await;
         self.write(|memory| memory.checkpoints.push(state))?;
@@ -113,18 +129,23 @@ impl RunHost for Host {
 
     async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError> {
         let recorded = self.memory.lock().unwrap().journal.get(&step.name).cloned();
-        if let Some(recorded) = recorded {
+        if let Some((input, recorded)) = recorded {
+            if input != step.input {
+                let why = "recorded with another input";
+                return Err(AgentError::permanent("step_changed", why));
+            }
             return Ok(recorded?);
         }
         let result = body(1).await;
         match &result {
             Ok(value) => {
                 let value = value.clone();
-                self.write(|memory| drop(memory.journal.insert(step.name, Ok(value))))?;
+                let entry = (step.input, Ok(value));
+                self.write(|memory| drop(memory.journal.insert(step.name, entry)))?;
             }
             Err(error) if !error.info().retriable => {
-                let error = error.info().clone();
-                self.write(|memory| drop(memory.journal.insert(step.name, Err(error))))?;
+                let entry = (step.input, Err(error.info().clone()));
+                self.write(|memory| drop(memory.journal.insert(step.name, entry)))?;
             }
             Err(_) => {}
         }
@@ -164,6 +185,81 @@ impl RunHost for Host {
             error: None,
         };
         Ok(delegate.children.into_iter().map(echo).collect())
+    }
+
+    async fn tools(&self) -> Result<Vec<ToolSpec>, AgentError> {
+        let memory = self.memory.lock().unwrap();
+        let count = memory.tool_answer.iter().len() * TOOLS;
+        let names = (0..count).map(|n| format!("search{n}"));
+        let spec = |name| ToolSpec::new(name, "Searches.", json!({ "type": "object" }));
+        Ok(names
+            .map(|name| spec(name).effect(Effect::ReadOnly))
+            .collect())
+    }
+    async fn call_tool(&self, call: ToolUse) -> Result<ToolAnswer, AgentError> {
+        let step = HostStep {
+            name: call.key.clone(),
+            kind: StepKind::Tool,
+            input: call.arguments.fingerprint(),
+            retry: RetryPolicy::never(),
+            timeout: call.timeout,
+            description: None,
+            on_interrupt: OnInterrupt::Repeat,
+        };
+        let answer = self.memory.lock().unwrap().tool_answer.clone();
+        let Some(answer) = answer else {
+            let why = "there is no tool";
+            return Err(AgentError::permanent("tool_unavailable", why));
+        };
+        let recorded = self
+            .step(step, &mut |_| {
+                let (call, answer) = (call.clone(), answer.clone());
+                Box::pin(async move {
+                    self.memory.lock().unwrap().tool_calls.push(call);
+                    Ok(Json::from_value(&answer?)?)
+                })
+            })
+            .await?;
+        Ok(recorded.to()?)
+    }
+    async fn generate(
+        &self,
+        call: ModelCall,
+        deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        let says = self.memory.lock().unwrap().model_says.clone();
+        let Some(says) = says else {
+            let why = "there is no model";
+            return Err(AgentError::permanent("model_unavailable", why));
+        };
+        if let Some(deltas) = deltas {
+            for text in says.clone() {
+                deltas(ModelDelta::Text { text });
+                tokio::task::yield_now().await;
+            }
+        }
+        self.memory.lock().unwrap().model_calls.push(call);
+        Ok(ModelResponse {
+            message: Message::assistant(says.concat()),
+            finish_reason: FinishReason::Stop,
+            model: "m-1".to_owned(),
+            usage: TokenUsage {
+                input_tokens: 3,
+                output_tokens: 2,
+                ..TokenUsage::default()
+            },
+            cost_usd: Some(0.5),
+            response_id: None,
+        })
+    }
+    fn deadline(&self) -> Option<Timestamp> {
+        Some(Timestamp::from_micros(60_000_000))
+    }
+    fn budget_left(&self) -> BudgetLeft {
+        self.memory.lock().unwrap().budget
+    }
+    fn environment(&self) -> Vec<(String, String)> {
+        self.memory.lock().unwrap().variables.clone()
     }
 }
 

@@ -208,6 +208,10 @@ impl RunHost for MockHost {
         Ok(self.append(event))
     }
 
+    fn note(&self, event: NewEvent) {
+        self.append(event);
+    }
+
     async fn checkpoint(&self, state: Json) -> Result<u64, Error> {
         let bytes = state.len();
         let seq = {
