@@ -125,6 +125,10 @@ pub trait RunHost: Send + Sync {
 
     /// Returns the step's recorded result, or executes `body` and records it.
     async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError>;
+    /// Whether the next step of this name has a recorded result, so that its body will not be executed.
+    fn is_recorded(&self, _name: &str) -> bool {
+        false
+    }
     /// Returns once `duration` has passed since the first attempt came here.
     async fn sleep(&self, name: &str, duration: Duration) -> Result<(), AgentError>;
     /// Returns the next signal of this name, or `None` when `timeout` is over first.

@@ -313,6 +313,10 @@ impl RunHost for Host {
         self.run_step(step, body).await
     }
 
+    fn is_recorded(&self, name: &str) -> bool {
+        self.journal(|journal| journal.is_recorded(name))
+    }
+
     async fn sleep(&self, name: &str, duration: Duration) -> Result<(), AgentError> {
         self.durable_sleep(name, duration).await
     }

@@ -51,6 +51,15 @@ impl Journal {
         name.to_owned()
     }
 
+    /// Whether the next step of this name has ended.
+    pub(crate) fn is_recorded(&self, name: &str) -> bool {
+        let next = match self.calls.get(name) {
+            Some(count) => self.records.get(&format!("{name}#{}", count + 1)),
+            None => self.records.get(name),
+        };
+        next.is_some_and(|step| !matches!(step.outcome, StepOutcome::Started { .. }))
+    }
+
     /// Looks a step up and refuses one that is not the step that was recorded.
     pub(crate) fn find(
         &self,
@@ -146,6 +155,15 @@ mod tests {
                 .find("read", StepKind::Sleep, Fingerprint(1))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn only_what_comes_next_and_has_ended_counts_as_recorded() {
+        let mut journal = journal(1);
+        assert!(journal.is_recorded("read"));
+        assert!(!journal.is_recorded("write"));
+        journal.next_key("read");
+        assert!(!journal.is_recorded("read"));
     }
 
     #[test]

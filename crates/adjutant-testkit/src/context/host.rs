@@ -243,6 +243,10 @@ impl RunHost for MockHost {
         self.execute(&key, &step, body).await
     }
 
+    fn is_recorded(&self, name: &str) -> bool {
+        self.lock().journal.is_recorded(name)
+    }
+
     async fn sleep(&self, name: &str, duration: Duration) -> Result<(), AgentError> {
         self.sleep_through(name, duration)
     }

@@ -31,6 +31,16 @@ impl Journal {
         }
     }
 
+    /// Whether the next step of this name has ended.
+    pub fn is_recorded(&self, name: &str) -> bool {
+        let key = match self.calls.get(name) {
+            Some(count) => format!("{name}#{}", count + 1),
+            None => name.to_owned(),
+        };
+        let mut ended = self.records.iter().filter(|record| record.key == key);
+        ended.any(|record| !matches!(record.outcome, StepOutcome::Started { .. }))
+    }
+
     /// The recorded result, if there is one.
     pub fn find(
         &self,
