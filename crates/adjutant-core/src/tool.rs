@@ -125,8 +125,9 @@ impl ToolAnswer {
     #[must_use]
     pub fn data(data: Value) -> Self {
         Self {
-            structured_content: Some(data.clone()),
-            ..Self::text(data.to_string())
+            content: Self::text(data.to_string()).content,
+            structured_content: Some(data),
+            is_error: false,
         }
     }
 
