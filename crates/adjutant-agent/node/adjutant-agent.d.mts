@@ -141,6 +141,9 @@ export interface Run {
   /** When the run must be over, RFC 3339 in UTC. */
   readonly deadline: string | null;
   readonly budget: { tokens?: number; usd?: number; toolCalls?: number } | null;
+  /** Variables that the host gives this attempt, such as `OPENAI_BASE_URL`. In a process that does several runs they are not in
+   * `process.env`. */
+  readonly environment: Record<string, string>;
   /** The state that this or an earlier attempt saved last. */
   readonly state: any;
   /** The text of the last message of the user. */

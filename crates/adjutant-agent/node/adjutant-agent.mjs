@@ -484,6 +484,7 @@ class Run {
     this.metadata = start.metadata ?? null;
     this.deadline = start.deadline ?? null;
     this.budget = start.budget ?? null;
+    this.environment = start.environment ?? {};
     this.state = start.checkpoint?.state ?? null;
     this.#checkpointSeq = start.checkpoint?.seq ?? 0;
     this.stopping = false;

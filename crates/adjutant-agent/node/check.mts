@@ -14,7 +14,7 @@ agent("typed", async (run: Run): Promise<Json> => {
   const tool: ToolAnswer = await run.callTool("search", { q: "x" });
   const answer: ModelAnswer = await run.generate({ model: "m", messages: [] }, (delta) => run.log(delta.text ?? ""));
   const seq: number = await run.checkpoint({ words });
-  await run.emit("custom.type", { seq });
+  await run.emit("custom.type", { seq, base: run.environment.OPENAI_BASE_URL });
   await run.progress(50, "half");
   if (run.cancelled || run.signal.aborted) run.checkCancelled();
   try {

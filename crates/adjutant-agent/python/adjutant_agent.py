@@ -394,6 +394,9 @@ class _BaseRun:
         self.deadline: Optional[str] = start.get("deadline")
         #: What was left of the budget when the attempt began: `{"tokens"?, "usd"?, "toolCalls"?}`.
         self.budget: Optional[Dict[str, Any]] = start.get("budget")
+        #: Variables that the host gives this attempt, such as `OPENAI_BASE_URL`. In a process that does several runs they
+        #: are not in `os.environ`.
+        self.environment: Dict[str, str] = start.get("environment") or {}
         checkpoint = start.get("checkpoint") or {}
         #: The state that this or an earlier attempt saved last; None if there is none.
         self.state: Any = checkpoint.get("state")

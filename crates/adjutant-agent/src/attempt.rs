@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::{
     error::{AgentError, RunError, RunResult},
+    keys::Keys,
     link::{Link, Reply, lock},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Attempt {
     pub given_up: AtomicBool,
     /// The process is asked to exit soon.
     pub stopping: AtomicBool,
+    /// Names of steps, waits and calls.
+    keys: Mutex<Keys>,
     /// What ended the attempt early; every later call fails the same way, however the agent takes it.
     end: Mutex<Option<End>>,
     events: Mutex<u64>,
@@ -70,6 +73,7 @@ impl Attempt {
             cancel_signal: Condvar::new(),
             given_up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            keys: Mutex::default(),
             end: Mutex::new(None),
             events: Mutex::new(0),
             began: Instant::now(),
@@ -218,6 +222,9 @@ impl Attempt {
 }
 
 /// What of a run can be used from anywhere: from inside a step, or from another thread. Cheap to clone.
+///
+/// Give calls that go on beside each other in several threads names of their own: a name that comes again is numbered in
+/// the order of the calls, and that must not depend on chance.
 #[derive(Clone)]
 pub struct RunHandle(pub(crate) Arc<Attempt>);
 
@@ -228,6 +235,11 @@ impl fmt::Debug for RunHandle {
 }
 
 impl RunHandle {
+    /// The key for a name: the same ones in the same order in every attempt.
+    pub(crate) fn unique_key(&self, name: &str) -> String {
+        lock(&self.0.keys).unique(name)
+    }
+
     /// The run's id.
     #[must_use]
     pub fn id(&self) -> &str {

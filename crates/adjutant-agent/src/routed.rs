@@ -6,19 +6,19 @@ use adjutant_wire::{
 use serde_json::{Map, Value};
 
 use crate::{
+    attempt::RunHandle,
     error::{AgentError, RunResult},
-    run::Run,
 };
 
 /// Each call is journaled by its place in the run: a later attempt that makes the same calls in the same order gets the
 /// recorded answers.
-impl Run {
+impl RunHandle {
     /// The tools that the run may use.
     ///
     /// # Errors
     ///
     /// When the host has none, or the attempt is over.
-    pub fn tools(&mut self) -> RunResult<Vec<ToolDescription>> {
+    pub fn tools(&self) -> RunResult<Vec<ToolDescription>> {
         let (mut tools, mut cursor) = (Vec::new(), None);
         loop {
             let scope = self.0.scope.clone();
@@ -36,11 +36,7 @@ impl Run {
     /// # Errors
     ///
     /// When the host has no such tool or refuses the call, or the attempt is over.
-    pub fn call_tool(
-        &mut self,
-        name: &str,
-        arguments: Map<String, Value>,
-    ) -> RunResult<ToolAnswer> {
+    pub fn call_tool(&self, name: &str, arguments: Map<String, Value>) -> RunResult<ToolAnswer> {
         let call = ToolsCall {
             scope: self.0.scope.clone(),
             call_id: self.unique_key(name),
@@ -56,7 +52,7 @@ impl Run {
     /// # Errors
     ///
     /// When the request is no JSON object, the host has no model or refuses, or the attempt is over.
-    pub fn generate(&mut self, request: Value) -> RunResult<LlmAnswer> {
+    pub fn generate(&self, request: Value) -> RunResult<LlmAnswer> {
         let call = self.generation(request, false)?;
         self.0.call_waiting(&call)
     }
@@ -67,7 +63,7 @@ impl Run {
     ///
     /// As [`generate`](Self::generate).
     pub fn generate_streaming(
-        &mut self,
+        &self,
         request: Value,
         on_delta: impl FnMut(&LlmDelta) + Send + 'static,
     ) -> RunResult<LlmAnswer> {
@@ -78,7 +74,7 @@ impl Run {
         answer
     }
 
-    fn generation(&mut self, request: Value, stream: bool) -> RunResult<LlmGenerate> {
+    fn generation(&self, request: Value, stream: bool) -> RunResult<LlmGenerate> {
         let Value::Object(request) = request else {
             let error = AgentError::permanent("invalid_request", "the request must be an object");
             return Err(error.into());

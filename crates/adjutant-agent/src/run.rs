@@ -2,23 +2,20 @@
 
 use std::ops::Deref;
 
-use adjutant_wire::{Checkpoint, CheckpointSave, RunBudget, RunMessage, RunStart};
+use adjutant_wire::{Checkpoint, CheckpointSave, RunBudget, RunEnvironment, RunMessage, RunStart};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     attempt::RunHandle,
     error::{AgentError, RunResult},
-    keys::Keys,
-    step::StepBuilder,
 };
 
-/// One attempt of a run. Derefs to [`RunHandle`] for what needs no exclusive access: events, progress, logs.
+/// One attempt of a run. Derefs to [`RunHandle`]: steps, waits, tools, models, events, progress, logs.
 #[derive(Debug)]
 pub struct Run {
     handle: RunHandle,
     start: RunStart,
-    keys: Keys,
 }
 
 impl Deref for Run {
@@ -31,11 +28,7 @@ impl Deref for Run {
 
 impl Run {
     pub(crate) fn new(handle: RunHandle, start: RunStart) -> Self {
-        Self {
-            handle,
-            start,
-            keys: Keys::default(),
-        }
+        Self { handle, start }
     }
 
     /// A handle to use inside a step's closure or in another thread.
@@ -114,6 +107,20 @@ impl Run {
         self.start.budget
     }
 
+    /// A variable that the host gives this attempt, such as `OPENAI_BASE_URL`; else the process's own of that name. In a
+    /// process that does several runs these are not in the process's environment.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let given = self.start.environment.get(name).map(str::to_owned);
+        given.or_else(|| std::env::var(name).ok())
+    }
+
+    /// The variables that the host gives this attempt.
+    #[must_use]
+    pub fn environment(&self) -> &RunEnvironment {
+        &self.start.environment
+    }
+
     /// The state that this or an earlier attempt saved last.
     ///
     /// # Errors
@@ -155,46 +162,6 @@ impl Run {
         let seq = seq.max(saved.seq);
         self.start.checkpoint = Some(Checkpoint { seq, state });
         Ok(seq)
-    }
-
-    /// Does a piece of work once. In a later attempt its recorded result is returned and `work` is not called.
-    ///
-    /// The result goes through JSON. A crash between the work and the record repeats the work, so work with effects
-    /// outside should be fit to be repeated.
-    ///
-    /// # Errors
-    ///
-    /// The failure of `work`, now or as recorded; or the attempt is over.
-    pub fn step<T, F>(&mut self, name: &str, work: F) -> RunResult<T>
-    where
-        T: Serialize + DeserializeOwned,
-        F: FnMut() -> Result<T, AgentError>,
-    {
-        self.step_builder(name).run(work)
-    }
-
-    /// [`step`](Self::step) with an input whose change is noticed: a later attempt that comes with another input fails
-    /// with `call_conflict` instead of using a result that does not belong to it.
-    ///
-    /// # Errors
-    ///
-    /// As [`step`](Self::step), and when the input is no JSON.
-    pub fn step_with<I, T, F>(&mut self, name: &str, input: &I, mut work: F) -> RunResult<T>
-    where
-        I: Serialize + ?Sized,
-        T: Serialize + DeserializeOwned,
-        F: FnMut(&I) -> Result<T, AgentError>,
-    {
-        self.step_builder(name).input(input)?.run(|| work(input))
-    }
-
-    /// A step with an input, a kind or retries.
-    pub fn step_builder(&mut self, name: &str) -> StepBuilder {
-        StepBuilder::new(self.handle(), self.unique_key(name))
-    }
-
-    pub(crate) fn unique_key(&mut self, name: &str) -> String {
-        self.keys.unique(name)
     }
 }
 

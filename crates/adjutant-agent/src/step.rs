@@ -58,6 +58,44 @@ impl RetryPolicy {
     }
 }
 
+impl RunHandle {
+    /// Does a piece of work once. In a later attempt its recorded result is returned and `work` is not called.
+    ///
+    /// The result goes through JSON. A crash between the work and the record repeats the work, so work with effects
+    /// outside should be fit to be repeated.
+    ///
+    /// # Errors
+    ///
+    /// The failure of `work`, now or as recorded; or the attempt is over.
+    pub fn step<T, F>(&self, name: &str, work: F) -> RunResult<T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnMut() -> Result<T, AgentError>,
+    {
+        self.step_builder(name).run(work)
+    }
+
+    /// [`step`](Self::step) with an input whose change is noticed: a later attempt that comes with another input fails
+    /// with `call_conflict` instead of using a result that does not belong to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step), and when the input is no JSON.
+    pub fn step_with<I, T, F>(&self, name: &str, input: &I, mut work: F) -> RunResult<T>
+    where
+        I: Serialize + ?Sized,
+        T: Serialize + DeserializeOwned,
+        F: FnMut(&I) -> Result<T, AgentError>,
+    {
+        self.step_builder(name).input(input)?.run(|| work(input))
+    }
+
+    /// A step with an input, a kind or retries.
+    pub fn step_builder(&self, name: &str) -> StepBuilder {
+        StepBuilder::new(self.clone(), self.unique_key(name))
+    }
+}
+
 /// A step being described.
 #[must_use = "a step does nothing until it is run"]
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use adjutant_wire::{
 };
 use serde_json::Value;
 
-use crate::{error::RunResult, run::Run};
+use crate::{attempt::RunHandle, error::RunResult};
 
 /// A question to a person.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -65,13 +65,13 @@ impl From<InputAnswer> for Decision {
 
 /// Each of these may end the attempt with [`RunError::Parked`](crate::RunError::Parked), to go on in a later one when
 /// the wait is over, or with [`RunError::Cancelled`](crate::RunError::Cancelled) when the run is cancelled meanwhile.
-impl Run {
+impl RunHandle {
     /// Sleeps across crashes and restarts. The time counts from the first attempt that comes here.
     ///
     /// # Errors
     ///
     /// Parked, cancelled, or the attempt is over.
-    pub fn sleep(&mut self, name: &str, duration: Duration) -> RunResult<()> {
+    pub fn sleep(&self, name: &str, duration: Duration) -> RunResult<()> {
         let (scope, key) = (self.0.scope.clone(), self.unique_key(name));
         self.0.call_waiting(&Sleep {
             scope,
@@ -87,7 +87,7 @@ impl Run {
     ///
     /// Parked, cancelled, or the attempt is over.
     pub fn wait_for_signal(
-        &mut self,
+        &self,
         name: &str,
         timeout: Option<Duration>,
     ) -> RunResult<Option<Value>> {
@@ -106,7 +106,7 @@ impl Run {
     ///
     /// Parked, cancelled, or the attempt is over. A no is a [`Decision`].
     pub fn request_approval(
-        &mut self,
+        &self,
         key: &str,
         question: impl Into<Approval>,
     ) -> RunResult<Decision> {
@@ -129,7 +129,7 @@ impl Run {
     ///
     /// Parked, cancelled, the attempt is over; and, unless the policy is to settle, a child's failure.
     pub fn delegate(
-        &mut self,
+        &self,
         name: &str,
         children: Vec<Child>,
         policy: FailurePolicy,

@@ -103,29 +103,20 @@ const NOT_THE_TRANSPORTS: &[&str] = &[
     "run/",
 ];
 
-/// Parallel calls of one run are not part of the Rust library.
-fn with_fan<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    [names, &["limits/calls-in-flight"]].concat()
-}
-
 #[test]
 fn rust_one_run() {
-    conforms(&rust("1"), &[], &with_fan(ALONE));
+    conforms(&rust("1"), &[], ALONE);
 }
 
 #[test]
 fn rust_several_runs_over_a_unix_socket() {
-    conforms(&rust("4").over(Transport::Unix), &[], &with_fan(SEVERAL));
+    conforms(&rust("4").over(Transport::Unix), &[], SEVERAL);
 }
 
 #[cfg(feature = "websocket")]
 #[test]
 fn rust_several_runs_over_a_websocket() {
-    conforms(
-        &rust("4").over(Transport::WebSocket),
-        &[],
-        &with_fan(MESSAGES),
-    );
+    conforms(&rust("4").over(Transport::WebSocket), &[], MESSAGES);
 }
 
 #[test]

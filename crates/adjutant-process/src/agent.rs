@@ -193,7 +193,7 @@ fn trace(ctx: &RunContext, peer: &Peer) {
 impl Template {
     /// Starts a process that may take any run.
     pub(crate) async fn start(&self) -> Result<Peer, AgentError> {
-        let (name, spawned) = self.start_for(&[]).await?;
+        let (name, spawned) = self.start_for(&Environment::default()).await?;
         Ok(Peer::new(Arc::new(name), spawned))
     }
 
@@ -203,30 +203,32 @@ impl Template {
         ctx: &RunContext,
         port: Option<u16>,
     ) -> Result<(Name, Spawned), AgentError> {
-        let mut more = vec![
-            ("ADJUTANT_RUN_ID", ctx.run_id().to_string()),
-            ("ADJUTANT_ATTEMPT", ctx.attempt().to_string()),
-        ];
-        more.extend(port.map(|port| ("PORT", port.to_string())));
+        let mut more: Environment = ctx.host().environment().into_iter().collect();
+        more.set("ADJUTANT_RUN_ID", ctx.run_id().to_string());
+        more.set("ADJUTANT_ATTEMPT", ctx.attempt().to_string());
+        if let Some(port) = port {
+            more.set("PORT", port.to_string());
+        }
         self.start_for(&more).await
     }
 
-    async fn start_for(&self, more: &[(&str, String)]) -> Result<(Name, Spawned), AgentError> {
+    /// Starts a process with variables of its own, which override the manifest's: an address that the runtime gives an
+    /// attempt and a key from the manifest would not fit together.
+    async fn start_for(&self, more: &Environment) -> Result<(Name, Spawned), AgentError> {
         let start = async {
             let name = self.names.take(&self.manifest.name)?;
             let resolved = self.manifest.env.resolve(&self.dir, &self.secrets)?;
             let mut spec = self.spec(&resolved.env)?;
             spec.env.set("ADJUTANT_INSTANCE", name.to_string());
-            for (variable, value) in more {
-                spec.env.set(*variable, value);
-            }
+            spec.env = spec.env.with(more);
             let door = self.door(&mut spec)?;
             let mut spawned = self.processes.spawn(spec).await?;
             if let Some(door) = door {
                 spawned = door.attach(spawned);
             }
-            if !resolved.needles.is_empty() {
-                let needles = || resolved.needles.clone();
+            let hidden = resolved.needles.with(&more.secrets());
+            if !hidden.is_empty() {
+                let needles = || hidden.clone();
                 spawned.stdout = Box::new(Redacted::new(spawned.stdout, needles()));
                 spawned.stderr = Box::new(Redacted::new(spawned.stderr, needles()));
             }

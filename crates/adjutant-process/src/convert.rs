@@ -1,12 +1,20 @@
 //! Between the words of the runtime and the words of the wire.
 
+mod models;
+mod tools;
+
 use adjutant_core::{
-    AgentError, Artifact, ChildOutcome, Decision, ErrorInfo, FailurePolicy, Json, Message,
-    RunContext, RunInput, RunResult, RunState, Usage,
+    AgentError, Artifact, BudgetLeft, ChildOutcome, Decision, ErrorInfo, FailurePolicy, Json,
+    Message, RunContext, RunInput, RunResult, RunState, Timestamp, Usage,
 };
 use adjutant_wire as wire;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+pub(crate) use self::{
+    models::{model_answer, model_delta, model_request},
+    tools::{tool, tool_answer, tool_use},
+};
 
 /// Failures of the host that are no failures of a step or child: the wire has a number for each.
 const HOST_FAILURES: &[(&str, wire::ErrorCode)] = &[
@@ -15,6 +23,22 @@ const HOST_FAILURES: &[(&str, wire::ErrorCode)] = &[
     ("step_changed", wire::ErrorCode::CallConflict),
     ("cancelled", wire::ErrorCode::Cancelled),
     ("invalid_request", wire::ErrorCode::InvalidParams),
+];
+
+/// Failures of calls to tools and models that have a number of their own. They keep their kind, because it says more.
+const CALL_FAILURES: &[(&str, wire::ErrorCode)] = &[
+    ("budget_exceeded", wire::ErrorCode::Budget),
+    ("deadline_exceeded", wire::ErrorCode::Deadline),
+    ("overloaded", wire::ErrorCode::Overloaded),
+    ("rate_limited", wire::ErrorCode::Overloaded),
+    ("model_unavailable", wire::ErrorCode::ToolUnavailable),
+    ("model_not_found", wire::ErrorCode::ToolUnavailable),
+    ("tool_unavailable", wire::ErrorCode::ToolUnavailable),
+    ("tool_not_found", wire::ErrorCode::ToolUnavailable),
+    ("tool_timeout", wire::ErrorCode::ToolTimeout),
+    ("tool_denied", wire::ErrorCode::Denied),
+    ("model_denied", wire::ErrorCode::Denied),
+    ("invalid_arguments", wire::ErrorCode::InvalidParams),
 ];
 
 /// A value whose JSON form exists by construction.
@@ -174,6 +198,37 @@ pub(crate) fn rpc_error(error: &AgentError) -> wire::RpcError {
         Some((_, code)) => wire::RpcError::new(*code, info.message.clone()),
         None => failure(info).into(),
     }
+}
+
+/// A failed call to a tool or model as its answer; `otherwise` is the number of failures that have none of their own.
+pub(crate) fn call_error(error: &AgentError, otherwise: wire::ErrorCode) -> wire::RpcError {
+    let info = error.info();
+    if HOST_FAILURES.iter().any(|(kind, _)| *kind == info.kind) {
+        return rpc_error(error);
+    }
+    let known = CALL_FAILURES.iter().find(|(kind, _)| *kind == info.kind);
+    let code = known.map_or(otherwise, |(_, code)| *code);
+    wire::RpcError::new(code, info.message.clone()).with_data(&wire::ErrorData {
+        code: code.name().to_owned(),
+        retryable: info.retriable,
+        kind: Some(info.kind.clone()),
+        details: (!info.details.is_null()).then(|| tree(&info.details)),
+        ..wire::ErrorData::default()
+    })
+}
+
+/// When the attempt's time is over, if that is a date that can be written.
+pub(crate) fn deadline(ctx: &RunContext) -> Option<String> {
+    let text = ctx.host().deadline()?.to_string();
+    text.parse::<Timestamp>().is_ok().then_some(text)
+}
+
+pub(crate) fn budget(left: BudgetLeft) -> Option<wire::RunBudget> {
+    (left != BudgetLeft::default()).then_some(wire::RunBudget {
+        tokens: left.tokens,
+        usd: left.cost_usd,
+        tool_calls: left.tool_calls,
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 /// Locale settings come in many names.
 const INHERITED_PREFIX: &str = "LC_";
 
+/// What the names of secrets end in.
+const SECRET_ENDINGS: &[&str] = &["KEY", "TOKEN", "SECRET", "PASSWORD"];
+
 /// Variables by name. `Debug` shows the names only, because values may be secrets.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -41,6 +44,13 @@ impl Environment {
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The values that are secrets by their names: what ends in `KEY`, `TOKEN`, `SECRET` or `PASSWORD`.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let is_secret = |name: &str| SECRET_ENDINGS.iter().any(|end| name.ends_with(end));
+        let secrets = self.iter().filter(|(name, _)| is_secret(name));
+        secrets.map(|(_, value)| value.to_owned()).collect()
     }
 
     /// These variables, overridden and completed by `others`.

@@ -9,7 +9,9 @@ mod peer;
 mod websocket;
 
 mod calls;
+mod deltas;
 mod desk;
+mod routed;
 mod steps;
 
 mod failure;

@@ -192,10 +192,10 @@ def ask(method, **params):
     return receive()["error"]["code"]
 codes = [
     ask("tools/call", **scope, callId="1", name="t"),
-    ask("tools/list", **scope),
     ask("tools/list", runId=scope["runId"]),
     ask("checkpoint/load", **dict(scope, epoch=scope["epoch"] - 1)),
-    ask("llm/generate", **scope, callId="2", request={}),
+    ask("llm/generate", **scope, callId="2", request=dict(messages=[])),
+    ask("llm/generate", **scope, callId="3", request={}),
     ask("nosuch"),
     ask("sleep", **scope),
     ask("step/end", **scope, key="never begun"),
@@ -208,7 +208,7 @@ end(codes)
 "#,
     );
     let expected = [
-        -31006, -31006, -32602, -31002, -31006, -32601, -32602, -32602, -31011, -31012,
+        -31006, -32602, -31002, -31006, -32602, -32601, -32602, -32602, -31011, -31012,
     ];
     assert_eq!(case.output().await, json!(expected));
 }

@@ -68,7 +68,8 @@ pub use crate::{
         LlmGenerate, ToolAnswer, ToolDescription, ToolsCall, ToolsList, ToolsPage,
     },
     run::{
-        RunBudget, RunCancel, RunEvent, RunHeartbeat, RunResult, RunStart, RunSteer, StopReason,
+        RunBudget, RunCancel, RunEnvironment, RunEvent, RunHeartbeat, RunResult, RunStart,
+        RunSteer, StopReason,
     },
     step::{StepBegin, StepDecision, StepEnd, StepTries},
     wait::{

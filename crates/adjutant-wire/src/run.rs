@@ -1,5 +1,7 @@
 //! `run/*`: an attempt from start to end, and what is heard of it meanwhile.
 
+use std::{collections::BTreeMap, fmt};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -45,6 +47,10 @@ pub struct RunStart {
     /// What is left of the budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<RunBudget>,
+    /// Variables for programs that work on this attempt, such as the address and token of an endpoint for model calls. A
+    /// process that was started for the attempt has them in its environment as well.
+    #[serde(default, skip_serializing_if = "RunEnvironment::is_empty")]
+    pub environment: RunEnvironment,
     /// Trace context and reverse-domain extensions.
     #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Map<String, Value>>,
@@ -53,6 +59,44 @@ pub struct RunStart {
 impl Call for RunStart {
     const METHOD: &'static str = Method::RUN_START;
     type Answer = RunResult;
+}
+
+/// Variables of one attempt, by name. `Debug` shows the names only, because values may be secrets.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct RunEnvironment(BTreeMap<String, String>);
+
+impl RunEnvironment {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A variable's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All variables in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.iter();
+        all.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl FromIterator<(String, String)> for RunEnvironment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for RunEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What is left of a budget; absent means no limit.
@@ -203,4 +247,20 @@ pub struct RunSteer {
 
 impl Notice for RunSteer {
     const METHOD: &'static str = Method::RUN_STEER;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_attempt_is_given_is_not_shown_in_debug_output() {
+        let given = [("OPENAI_API_KEY".to_owned(), "s3cret".to_owned())];
+        let start = RunStart {
+            environment: given.into_iter().collect(),
+            ..RunStart::default()
+        };
+        let shown = format!("{start:?}");
+        assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("s3cret"));
+    }
 }

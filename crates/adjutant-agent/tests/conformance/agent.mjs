@@ -55,6 +55,7 @@ const modes = {
     const child = { agent: "helper", message: "work" };
     return (await run.delegate("team", [child, child], "settle")).map(({ runId }) => runId);
   },
+  environment: (run) => run.environment[run.data.name] ?? null,
   async list(run) {
     return (await run.tools()).map(({ name }) => name);
   },

@@ -93,6 +93,7 @@ MODES = {
     ],
     "list": lambda run: [tool["name"] for tool in run.tools()],
     "stream": generate,
+    "environment": lambda run: run.environment.get(run.data["name"]),
     "print": stray,
     **{code.__name__: code for code in (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail)},
 }

@@ -56,6 +56,11 @@ fn work(run: &mut Run, mode: &str, data: &Value) -> RunResult<Value> {
         "delegate" => delegate(run),
         "list" => Ok(run.tools()?.into_iter().map(|tool| tool.name).collect()),
         "tools" => Ok(json!([search(run)?, search(run)?])),
+        "fan" => fan(run, number("n")),
+        "environment" => {
+            let name = data["name"].as_str().unwrap_or_default();
+            Ok(json!(run.environment().get(name)))
+        }
         "generate" | "stream" => generate(run, mode == "stream"),
         _ => Err(AgentError::permanent("bad_mode", "no such mode").into()),
     }
@@ -128,6 +133,20 @@ fn search(run: &mut Run) -> RunResult<Value> {
         .first()
         .map(|block| block["text"].clone())
         .unwrap_or_default())
+}
+
+fn fan(run: &Run, count: u64) -> RunResult<Value> {
+    let naps: Vec<_> = (0..count)
+        .map(|n| {
+            let run = run.handle();
+            thread::spawn(move || run.sleep(&format!("nap {n}"), Duration::from_secs(1)))
+        })
+        .collect();
+    for nap in naps {
+        let died = |_| AgentError::permanent("panic", "a nap ended in a panic");
+        nap.join().map_err(died)??;
+    }
+    Ok(json!(count))
 }
 
 fn generate(run: &mut Run, stream: bool) -> RunResult<Value> {

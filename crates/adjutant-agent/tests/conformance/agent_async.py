@@ -103,11 +103,15 @@ async def large(run):
     return "x" * run.data["n"]
 
 
+async def environment(run):
+    return run.environment.get(run.data["name"])
+
+
 async def listed(run):
     return [tool["name"] for tool in await run.tools()]
 
 
-CODES = (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail, delegate, crash, echo, state, large)
+CODES = (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail, delegate, crash, echo, state, large, environment)
 MODES = {"list": listed, "stream": generate, "print": stray, **{code.__name__: code for code in CODES}}
 
 

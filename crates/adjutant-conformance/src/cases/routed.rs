@@ -1,12 +1,12 @@
 //! Tools and models of the host.
 
-use adjutant_wire::{AgentRequest, LlmDelta, Outcome};
+use adjutant_wire::{AgentRequest, ErrorCode, ErrorData, LlmDelta, Outcome, RpcError};
 use serde_json::json;
 
 use super::{Case, Needs::Modes, case};
 use crate::{
     fault::{Check, broke, ensure},
-    host::{Host, ends, mode},
+    host::{Host, ends, mode, output, with_data},
     journal::Journal,
     program::Program,
 };
@@ -39,6 +39,34 @@ pub(super) const CASES: &[Case] = &[
         Modes,
         "-31006 fails the run, retryable, and spares the process",
         unavailable,
+    ),
+    case(
+        "tools/denied",
+        2,
+        Modes,
+        "-31008 fails the run with the kind that the host names, not retryable",
+        denied,
+    ),
+    case(
+        "tools/conflict",
+        2,
+        Modes,
+        "-31012 fails the run, not retryable: its code is not the one that made the call",
+        conflict,
+    ),
+    case(
+        "llm/budget",
+        2,
+        Modes,
+        "-31003 fails the run, not retryable, and spares the process",
+        budget,
+    ),
+    case(
+        "run/environment",
+        2,
+        Modes,
+        "the variables of an attempt are its own",
+        environment,
     ),
     case(
         "llm/generated",
@@ -109,6 +137,64 @@ fn unavailable(program: &Program) -> Check {
         Err(error) if error.retryable() => host.barrier(),
         other => broke(format!("the attempt ended with {other:?}")),
     }
+}
+
+/// Refuses the first call in `mode`, and returns what the attempt ends with.
+fn refused(program: &Program, what: &str, code: ErrorCode, kind: &str) -> Check<RpcError> {
+    let mut host = Host::start(program)?;
+    let id = host.begin(&mode(what, 1))?;
+    let refusal = RpcError::new(code, "no").with_data(&ErrorData {
+        code: code.name().to_owned(),
+        kind: Some(kind.to_owned()),
+        ..ErrorData::default()
+    });
+    match host.finish(&id, |_| Err(refusal.clone()))? {
+        Err(error) => host.barrier().map(|()| error),
+        Ok(result) => broke(format!("the attempt ended with {result}")),
+    }
+}
+
+fn fails_with(error: &RpcError, kind: &str) -> Check {
+    let named = error.detail().and_then(|data| data.kind);
+    ensure!(named.as_deref() == Some(kind), "it failed with {error:?}");
+    ensure!(!error.retryable(), "it may be tried again: {error:?}");
+    Ok(())
+}
+
+fn denied(program: &Program) -> Check {
+    let error = refused(program, "tools", ErrorCode::Denied, "tool_denied")?;
+    fails_with(&error, "tool_denied")
+}
+
+fn conflict(program: &Program) -> Check {
+    let error = refused(program, "tools", ErrorCode::CallConflict, "call_conflict")?;
+    fails_with(&error, "call_conflict")
+}
+
+fn budget(program: &Program) -> Check {
+    let error = refused(program, "generate", ErrorCode::Budget, "budget_exceeded")?;
+    fails_with(&error, "budget_exceeded")
+}
+
+fn environment(program: &Program) -> Check {
+    let mut host = Host::start(program)?;
+    for (run, value) in [("run-1", Some("one")), ("run-2", None)] {
+        let mut start = with_data(
+            run,
+            1,
+            json!({"mode": "environment", "name": "CONFORMANCE"}),
+        );
+        let given = value.map(|value| ("CONFORMANCE".to_owned(), value.to_owned()));
+        start.environment = given.into_iter().collect();
+        let id = host.begin(&start)?;
+        let outcome = host.finish(&id, |_| Err(RpcError::method_not_found("any")))?;
+        let (_, got) = output(&outcome)?;
+        ensure!(
+            got == json!(value),
+            "{run} was given {value:?} and has {got}"
+        );
+    }
+    Ok(())
 }
 
 fn answer() -> Outcome {

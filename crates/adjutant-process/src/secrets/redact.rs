@@ -24,6 +24,11 @@ pub(crate) struct Needles(Arc<[Vec<u8>]>);
 
 impl Needles {
     pub(super) fn new(values: &[String]) -> Self {
+        Self::default().with(values)
+    }
+
+    /// These and other values.
+    pub(crate) fn with(&self, values: &[String]) -> Self {
         let long_enough = values.iter().filter(|value| value.len() >= MIN_BYTES);
         let mut needles: Vec<Vec<u8>> = long_enough
             .flat_map(|value| {
@@ -32,6 +37,7 @@ impl Needles {
                 [value.clone().into_bytes(), inner]
             })
             .collect();
+        needles.extend_from_slice(&self.0);
         // The longest first, for one may begin with another.
         needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use adjutant_core::{AgentError, ApprovalRequest, Delegate, Json, RunContext};
 use adjutant_wire::{
-    AgentRequest, Call, CheckpointSave, CheckpointSaved, Delegated, Empty, ErrorCode, ErrorData,
-    InputKind, InputRequest, Outcome, RpcError, RunScope, Signal, SignalWait, Sleep,
+    AgentRequest, Call, CheckpointSave, CheckpointSaved, Delegated, Empty, ErrorCode, InputKind,
+    InputRequest, Outcome, RpcError, RunScope, Signal, SignalWait, Sleep,
 };
 use serde_json::json;
 
@@ -57,7 +57,7 @@ pub(super) fn check_request(ctx: &RunContext, request: &AgentRequest) -> Result<
     }
 }
 
-/// Carries out a request that is neither a step nor a checkpoint. May never return: then the run is suspended, and the
+/// Carries out a request that is neither a step, a checkpoint, a tool nor a model. May never return: then the run is suspended, and the
 /// future dropped with everything else.
 pub(super) async fn carry_out(ctx: &RunContext, request: AgentRequest) -> Outcome {
     match request {
@@ -65,25 +65,11 @@ pub(super) async fn carry_out(ctx: &RunContext, request: AgentRequest) -> Outcom
         AgentRequest::SignalWait(call) => wait_for_signal(ctx, call).await,
         AgentRequest::Delegate(call) => delegate(ctx, call).await,
         AgentRequest::InputRequest(call) => ask(ctx, call).await,
-        AgentRequest::ToolsList(_) | AgentRequest::ToolsCall(_) => {
-            Err(not_configured("no tools are configured"))
-        }
-        AgentRequest::LlmGenerate(_) => Err(not_configured("no models are configured")),
         _ => Err(RpcError::new(
             ErrorCode::MethodNotFound,
             "this version of the host does not carry that out",
         )),
     }
-}
-
-/// What is not there now is not there a moment later either.
-fn not_configured(what: &str) -> RpcError {
-    let code = ErrorCode::ToolUnavailable;
-    RpcError::new(code, what).with_data(&ErrorData {
-        code: code.name().to_owned(),
-        retryable: false,
-        ..ErrorData::default()
-    })
 }
 
 fn seconds(seconds: f64) -> Result<Duration, RpcError> {

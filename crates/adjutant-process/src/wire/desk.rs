@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 
 use adjutant_core::{AgentError, Error, NewEvent, RetryAdvice, RunContext};
 use adjutant_wire::{
-    AgentRequest, Call, Checkpoint, CheckpointLoad, CheckpointSave, ErrorCode, Limits, Outcome,
-    Request, RequestId, Response, RpcError,
+    AgentRequest, Call, Checkpoint, CheckpointLoad, CheckpointSave, ErrorCode, Limits, LlmDelta,
+    Outcome, Request, RequestId, Response, RpcError,
 };
 use futures::{
     FutureExt, StreamExt,
@@ -18,7 +18,11 @@ use futures::{
 };
 use tokio::sync::oneshot;
 
-use super::{calls, steps::Steps};
+use super::{
+    calls,
+    routed::{self, Routed},
+    steps::Steps,
+};
 
 /// When this much waits, nothing more is read from the agent.
 const MAX_WAITING: usize = 256;
@@ -35,6 +39,8 @@ pub(super) enum Served {
     Answer(Response),
     /// An event that the host does not take, and why.
     Refused(String),
+    /// Pieces of models' answers wait to be written, see [`Desk::deltas`].
+    Deltas,
     /// The host fails.
     Broken(AgentError),
     /// Nothing that anybody has to hear of.
@@ -48,6 +54,7 @@ pub(super) struct Desk<'a> {
     current: Option<BoxFuture<'a, Served>>,
     calls: FuturesUnordered<BoxFuture<'a, Served>>,
     steps: Steps<'a>,
+    routed: Routed,
     /// Drop an entry's sender, and its call is given up.
     open: HashMap<RequestId, oneshot::Sender<()>>,
     checkpoint: u64,
@@ -61,6 +68,7 @@ impl<'a> Desk<'a> {
             current: None,
             calls: FuturesUnordered::new(),
             steps: Steps::default(),
+            routed: Routed::default(),
             open: HashMap::new(),
             checkpoint: 0,
         }
@@ -151,8 +159,14 @@ impl<'a> Desk<'a> {
                 }
                 served
             }
+            () = self.routed.deltas().come() => Served::Deltas,
             never = self.steps.drive() => match never {},
         }
+    }
+
+    /// Pieces of models' answers that are to be written before anything else.
+    pub(super) fn deltas(&self) -> VecDeque<LlmDelta> {
+        self.routed.deltas().take()
     }
 
     fn close(&mut self, response: &Response) {
@@ -193,6 +207,9 @@ impl<'a> Desk<'a> {
             AgentRequest::StepBegin(step) => self.steps.begin(self.ctx, step),
             AgentRequest::StepEnd(step) => self.steps.end(step),
             AgentRequest::CheckpointLoad(call) => std::future::ready(self.load(&call)).boxed(),
+            AgentRequest::ToolsList(call) => routed::list_tools(self.ctx, call).boxed(),
+            AgentRequest::ToolsCall(call) => self.routed.call_tool(self.ctx, call),
+            AgentRequest::LlmGenerate(call) => self.routed.generate(self.ctx, call),
             other => calls::carry_out(self.ctx, other).boxed(),
         };
         let (keep, given_up) = oneshot::channel();

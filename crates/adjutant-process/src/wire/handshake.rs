@@ -25,6 +25,8 @@ pub(super) fn offer(key: &AgentKey, instance: &str, manifest: &Manifest) -> wire
         },
         capabilities: wire::HostCapabilities {
             steps: true,
+            tools: true,
+            llm: Some(wire::LlmAbility { stream: true }),
             input: true,
             checkpoint: Some(wire::CheckpointAbility {
                 max_bytes: Some(MAX_CHECKPOINT_BYTES as u64),
@@ -62,6 +64,9 @@ pub(super) fn start(
         params: convert::tree(ctx.params()),
         metadata: convert::tree(ctx.metadata()),
         checkpoint: latest(ctx, 0),
+        deadline: convert::deadline(ctx),
+        budget: convert::budget(ctx.host().budget_left()),
+        environment: ctx.host().environment().into_iter().collect(),
         ..wire::RunStart::default()
     })
 }

@@ -13,6 +13,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// more questions.
 const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
 
+/// When this much waits to be written, the agent does not read as fast as it is told.
+const BEHIND_BYTES: usize = 256 * 1024;
+
 /// Something that came from the agent.
 #[derive(Debug)]
 pub(super) enum Incoming {
@@ -86,6 +89,11 @@ impl Link {
             self.unwritten.extend(refusal.into_bytes());
         }
         false
+    }
+
+    /// Whether so much waits to be written that what is only for showing is better left out.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.unwritten.len() - self.written > BEHIND_BYTES
     }
 
     /// Whether the agent has closed its stdout.

@@ -392,7 +392,9 @@ impl<'a> Session<'a> {
 
     fn served(&mut self, served: Served) -> ControlFlow<Failure> {
         match served {
+            Served::Deltas => self.tell_deltas(),
             Served::Answer(response) => {
+                self.tell_deltas();
                 // From here on it is the agent's turn again.
                 self.heard = Instant::now();
                 self.peer.link.send(response);
@@ -405,6 +407,17 @@ impl<'a> Session<'a> {
             Served::Silent => self.heard = Instant::now(),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Shows the agent how far its models are, unless it has not read what it was shown before.
+    fn tell_deltas(&mut self) {
+        for delta in self.desk.deltas() {
+            if let Ok(notice) = wire::Notification::notice(&delta)
+                && !self.peer.link.is_behind()
+            {
+                self.peer.link.send(notice);
+            }
+        }
     }
 
     fn cancel(&mut self) -> ControlFlow<Failure> {
