@@ -82,7 +82,7 @@ event_types! {
     RunReleased = "run.released", Debug;
     /// A worker fell silent for longer than its lease. Payload: `worker`, `epoch`, `deaths`.
     LeaseLost = "lease.lost", Debug;
-    /// A signal arrived. Payload: `name`.
+    /// A signal arrived. Payload: `name`, and of `adjutant.steer` its `payload`.
     SignalReceived = "signal.received", Debug;
     /// A piece of the answer, while it is made. Not durable by itself.
     AssistantDelta = "assistant.delta", User;
@@ -92,6 +92,8 @@ event_types! {
     ToolCall = "tool.call", Debug;
     /// A tool answered. Payload: `name`, `tool_call_id`, `result`.
     ToolResult = "tool.result", Debug;
+    /// A tool says how far a call is. Payload: `progress`, `total`, `message`, `tool_call_id`.
+    ToolProgress = "tool.progress", User;
     /// A checkpoint was saved. Payload: `seq`, `bytes`.
     StateCheckpoint = "state.checkpoint", Debug;
     /// Something went wrong without ending the run.

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentError, AgentKey, ApprovalRequest, BudgetLeft, ConversationId, Decision, Delegate,
-    DeltaSink, Error, ErrorInfo, Fingerprint, Json, ModelCall, ModelResponse, NewEvent,
+    DeltaSink, Error, ErrorInfo, Fingerprint, Json, Message, ModelCall, ModelResponse, NewEvent,
     RetryPolicy, RunId, RunState, StepKind, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
 };
+
+/// The signal that tells a run at work what people say to it; its payload is a list of messages. No wait takes it.
+pub const STEER_SIGNAL: &str = "adjutant.steer";
 
 /// A step's body: called once per try with the try's number, from 1.
 pub type StepBody<'a> = dyn FnMut(u32) -> Pin<Box<dyn Future<Output = Result<Json, AgentError>> + Send + 'a>>
@@ -125,7 +128,8 @@ pub trait RunHost: Send + Sync {
 
     /// Returns the step's recorded result, or executes `body` and records it.
     async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError>;
-    /// Whether the next step of this name has a recorded result, so that its body will not be executed.
+    /// Whether the next step of this name has a recorded result, or children that have been begun: whatever it costs has
+    /// been paid for.
     fn is_recorded(&self, _name: &str) -> bool {
         false
     }
@@ -168,6 +172,12 @@ pub trait RunHost: Send + Sync {
     /// What models and tools of this run have taken so far, earlier attempts included.
     fn usage(&self) -> Usage {
         Usage::default()
+    }
+
+    /// What people have said to the run with the signal [`STEER_SIGNAL`], before this attempt or during it, without the first
+    /// `seen` messages; waits until there is something. Dropping the future loses nothing.
+    async fn steering(&self, _seen: usize) -> Result<Vec<Message>, Error> {
+        std::future::pending().await
     }
 
     /// When this attempt's time is over, where there is a limit.

@@ -51,7 +51,7 @@ pub use crate::{
     event::{Event, NewEvent, Visibility},
     event_type::EventType,
     failure::{EFFECT_INDETERMINATE, ErrorInfo},
-    host::{ChildOutcome, FailurePolicy, HostStep, OnInterrupt, RunHost, StepBody},
+    host::{ChildOutcome, FailurePolicy, HostStep, OnInterrupt, RunHost, STEER_SIGNAL, StepBody},
     id_map::{IdHasher, IdMap, IdSet},
     ids::{ConversationId, ParseIdError, RunId, WorkerId},
     json::{Fingerprint, Json},

@@ -10,7 +10,8 @@ use std::{
 
 use adjutant_core::{
     AgentError, AgentKey, ApprovalRequest, ChildOutcome, ConversationId, Decision, Delegate, Error,
-    EventType, HostStep, Json, NewEvent, Result, RunHost, RunId, RunInput, StepBody, Timestamp,
+    EventType, HostStep, Json, Message, NewEvent, Result, RunHost, RunId, RunInput, StepBody,
+    Timestamp,
 };
 use adjutant_queue::{Claimed, Lease, Wait, WakeOn};
 use adjutant_state::History;
@@ -22,6 +23,7 @@ use crate::{
     control::{CANCEL, Control, LOST, PAUSE},
     journal::Journal,
     shared::Shared,
+    steering::Steering,
 };
 
 /// One attempt's host.
@@ -36,6 +38,7 @@ pub(crate) struct Host {
     checkpoints: AtomicU64,
     broken: AtomicBool,
     deadline: Timestamp,
+    steering: Steering,
 }
 
 struct Inner {
@@ -59,6 +62,7 @@ impl Host {
             .checkpoint
             .as_ref()
             .map(|checkpoint| checkpoint.state.clone());
+        let steering = Steering::new(&claimed.signals, claimed.run.last_seq);
         let inner = Inner {
             state,
             journal: Journal::new(history, std::mem::take(&mut claimed.signals)),
@@ -68,6 +72,7 @@ impl Host {
         };
         let timeout = claimed.run.timeout.unwrap_or(shared.config.run_timeout);
         Self {
+            steering,
             deadline: shared.clock.now() + timeout,
             shared,
             control,
@@ -335,6 +340,11 @@ impl RunHost for Host {
 
     async fn delegate(&self, delegate: Delegate) -> Result<Vec<ChildOutcome>, AgentError> {
         self.run_children(delegate).await
+    }
+
+    async fn steering(&self, seen: usize) -> Result<Vec<Message>> {
+        let run = self.claimed.run.id;
+        self.steering.after(seen, &self.shared, run).await
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -37,6 +37,7 @@ mod delegate;
 mod effect;
 mod host;
 mod journal;
+mod steering;
 mod step;
 mod wait;
 

@@ -57,4 +57,7 @@ pub struct Parked<'a> {
 #[derive(Serialize)]
 pub struct SignalReceived<'a> {
     pub name: &'a str,
+    /// Only of what is said to a run at work, which its worker reads here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<&'a Json>,
 }

@@ -13,6 +13,7 @@ mod children;
 mod effects;
 mod failures;
 mod plan;
+mod steering;
 mod steps;
 mod waits;
 mod workers;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use adjutant_core::{
-    Error, ErrorInfo, EventType, IllegalTransition, Json, Outcome, Result, RunState, Timestamp,
-    Transition,
+    Error, ErrorInfo, EventType, IllegalTransition, Json, Outcome, Result, RunState, STEER_SIGNAL,
+    Timestamp, Transition,
 };
 
 use super::{ChildEnded, Effects, RunRecord};
@@ -265,7 +265,14 @@ impl RunRecord {
         }
         self.signals += 1;
         self.unread_signals += 1;
-        effects.event(EventType::SignalReceived, SignalReceived { name: &name });
+        let said = (name == STEER_SIGNAL).then_some(&payload);
+        effects.event(
+            EventType::SignalReceived,
+            SignalReceived {
+                name: &name,
+                payload: said,
+            },
+        );
         let waits_for_it = self
             .wait
             .iter()
