@@ -63,7 +63,7 @@ pub use crate::{
     isolation::support as isolation_support,
     launcher::Step,
     limits::{LimitKind, Limits},
-    manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol, Transport},
+    manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol, Transport, read_yaml},
     native::{NativeOptions, NativeProcesses},
     pool::{Name, Names, PoolConfig},
     port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned, StopCause},

@@ -8,7 +8,7 @@ use adjutant_confine::{Isolation, Network};
 use adjutant_core::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
-pub use self::parse::ManifestError;
+pub use self::parse::{ManifestError, read_yaml};
 use crate::{
     limits::Limits,
     pool::PoolConfig,
@@ -35,6 +35,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Program and arguments; runs in the manifest's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Program and arguments to run in the manifest's folder before the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +235,7 @@ impl Manifest {
         need(
             names_a_program(&self.command),
             "command",
-            "name a program, such as `[python3, agent.py]`",
+            "name a program, such as `[python3, agent.py]`, or for an agent without one, a `model`",
         );
         if let Some(build) = &self.build {
             let example = "name a program, such as `[make]`, or leave `build` out";

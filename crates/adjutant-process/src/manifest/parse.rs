@@ -6,7 +6,7 @@ use adjutant_confine::Isolation;
 use adjutant_core::RetryPolicy;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use super::{Manifest, Problem};
@@ -45,17 +45,58 @@ impl Manifest {
     /// # Errors
     /// With line, field and fix.
     pub fn from_yaml(text: &str) -> Result<Self, ManifestError> {
-        let mut path = None;
-        let manifest: Self = serde_saphyr::with_deserializer_from_str(text, |yaml| {
-            serde_path_to_error::deserialize(yaml).map_err(|error| {
-                path = Some(error.path().to_string());
-                error.into_inner()
-            })
-        })
-        .map_err(|error| explain(&error, path.as_deref()))?;
+        let manifest: Self = read_yaml(text)?;
         manifest.validate().map_err(ManifestError::Invalid)?;
         Ok(manifest)
     }
+
+    /// Reads the text of an `agent.yaml` of an agent that is no program: without `command`, and without what only a program
+    /// has use for.
+    ///
+    /// # Errors
+    /// With line, field and fix.
+    pub fn without_program(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = read_yaml(text)?;
+        let mut problems = manifest.validate().err().unwrap_or_default();
+        problems.retain(|problem| problem.field != "command");
+        let bare = Self {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            description: manifest.description.clone(),
+            timeout: manifest.timeout,
+            retry: manifest.retry.clone(),
+            concurrency: manifest.concurrency.clone(),
+            ..Self::new("", Vec::<String>::new())
+        };
+        if problems.is_empty() && manifest != bare {
+            problems.push(Problem {
+                field: "command",
+                problem: "is missing, and without a program only `name`, `version`, `description`, `timeout`, `retry` and \
+                          `concurrency` have a meaning here"
+                    .to_owned(),
+            });
+        }
+        if problems.is_empty() {
+            Ok(manifest)
+        } else {
+            Err(ManifestError::Invalid(problems))
+        }
+    }
+}
+
+/// Reads YAML as a `T`.
+///
+/// # Errors
+/// With line, field and fix.
+pub fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, ManifestError> {
+    let mut path = None;
+    serde_saphyr::with_deserializer_from_str(text, |yaml| {
+        serde_path_to_error::deserialize(yaml).map_err(|error| {
+            path = Some(error.path().to_string());
+            error.into_inner()
+        })
+    })
+    .map_err(|error| explain(&error, path.as_deref()))
 }
 
 fn explain(error: &serde_saphyr::Error, path: Option<&str>) -> ManifestError {
@@ -205,8 +246,6 @@ pub(super) fn retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RetryP
 
 #[cfg(test)]
 mod tests {
-    use adjutant_confine::{Network, Profile};
-
     use super::*;
     use crate::{ByteSize, Protocol};
 
@@ -300,7 +339,8 @@ concurrency: {key: gpu, limit: 2}
                 "line 3: `protocol`: ",
                 "use `wire` or `exec`",
             ),
-            ("name: a", "line 1: `command`: is missing", "add it"),
+            ("command: [a]", "line 1: `name`: is missing", "add it"),
+            ("name: a", "`command`: name a program", "`model`"),
             (
                 "name: a\ncommand: run me",
                 "line 2: `command`: ",
@@ -385,4 +425,17 @@ concurrency: {key: gpu, limit: 2}
             assert!(error.contains(expected), "{text}: {error}");
         }
     }
+
+    #[test]
+    fn without_a_program_only_what_concerns_runs_has_a_meaning() {
+        let bare = "name: a\ntimeout: 5m\nretry: {max_attempts: 2}\n";
+        assert_eq!(Manifest::without_program(bare).unwrap().name, "a");
+        let error = Manifest::without_program("name: a\nheartbeat: 3s\n").unwrap_err();
+        assert!(
+            error.to_string().contains("`command`: is missing"),
+            "{error}"
+        );
+    }
+
+    use adjutant_confine::{Network, Profile};
 }
