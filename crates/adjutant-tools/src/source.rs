@@ -75,7 +75,7 @@ pub struct Invocation<'a> {
     /// W3C trace context of the span around the call.
     pub traceparent: Option<&'a str>,
     /// Who wants to know how far the call is.
-    pub progress: Option<&'a ProgressSink>,
+    pub progress: Option<&'a ProgressSink<'a>>,
     /// What the other side may ask of the runtime during the call; nothing where absent.
     pub port: Option<&'a dyn ClientPort>,
     /// Answers to what an earlier try of this call asked for.
@@ -109,7 +109,7 @@ impl<'a> Invocation<'a> {
 }
 
 /// Who wants to know how far a call is. Called in order; must not block.
-pub type ProgressSink = dyn Fn(Progress) + Send + Sync;
+pub type ProgressSink<'a> = dyn Fn(Progress) + Send + Sync + 'a;
 
 /// How far a call is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
