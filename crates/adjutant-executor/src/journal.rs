@@ -51,13 +51,15 @@ impl Journal {
         name.to_owned()
     }
 
-    /// Whether the next step of this name has ended.
+    /// Whether the next step of this name has ended, or its children have been begun.
     pub(crate) fn is_recorded(&self, name: &str) -> bool {
         let next = match self.calls.get(name) {
             Some(count) => self.records.get(&format!("{name}#{}", count + 1)),
             None => self.records.get(name),
         };
-        next.is_some_and(|step| !matches!(step.outcome, StepOutcome::Started { .. }))
+        next.is_some_and(|step| {
+            step.kind == StepKind::Delegate || !matches!(step.outcome, StepOutcome::Started { .. })
+        })
     }
 
     /// Looks a step up and refuses one that is not the step that was recorded.

@@ -1,0 +1,56 @@
+//! What an agent is given.
+
+use std::{sync::Arc, time::Duration};
+
+use adjutant_budget::BudgetLedger;
+use adjutant_core::RunContext;
+use adjutant_llm::{LanguageModel, PriceTable};
+use adjutant_telemetry::Tracer;
+use adjutant_tools::ToolRegistry;
+
+use crate::policy::{BudgetPolicy, ToolPolicy};
+
+/// What an attempt gets while it lasts: environment variables for its process, taken back when this is dropped.
+pub trait Grants: Send + Sync {
+    /// Opens access for this attempt and returns the variables that lead there; what is returned second keeps it open.
+    fn open(&self, ctx: &RunContext) -> (Vec<(String, String)>, Box<dyn Send + Sync>);
+}
+
+/// What an agent is given. Cheap to clone; agents share what is in it.
+#[derive(Clone, Default)]
+pub struct Equipment {
+    /// Who answers for models.
+    pub models: Option<Arc<dyn LanguageModel>>,
+    /// The model of calls that name none.
+    pub model: String,
+    /// Longest time for one model call, repeats included. Default 10 minutes.
+    pub model_timeout: Option<Duration>,
+    /// Tools.
+    pub tools: Option<Arc<ToolRegistry>>,
+    /// Other agents that it may call as tools `agent__NAME`, with what they do.
+    pub agents: Vec<(String, String)>,
+    /// How it may use its tools.
+    pub tool_policy: ToolPolicy,
+    /// Longest time for one try of a tool call. Default 60 s.
+    pub tool_timeout: Option<Duration>,
+    /// What it may spend.
+    pub budget: BudgetPolicy,
+    /// Where that is kept.
+    pub ledger: Option<Arc<dyn BudgetLedger>>,
+    /// What calls cost.
+    pub prices: Option<Arc<PriceTable>>,
+    /// Who is told of calls.
+    pub tracer: Option<Tracer>,
+    /// What its process gets.
+    pub grants: Option<Arc<dyn Grants>>,
+}
+
+impl std::fmt::Debug for Equipment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Equipment")
+            .field("model", &self.model)
+            .field("tool_policy", &self.tool_policy)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}

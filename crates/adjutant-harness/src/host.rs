@@ -1,0 +1,193 @@
+//! The host that an equipped agent's context stands on: the executor's, with models and tools.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use adjutant_core::{
+    AgentError, AgentKey, ApprovalRequest, BudgetLeft, ChildOutcome, ConversationId, Decision,
+    Delegate, DeltaSink, Error, EventType, HostStep, Json, ModelCall, ModelResponse, NewEvent,
+    RunContext, RunHost, RunId, StepBody, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
+};
+use adjutant_tools::{Caller, ToolSet};
+use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use crate::{equipment::Equipment, guard::Guard, names::Names, purse::Purse};
+
+/// One attempt's host.
+pub(crate) struct EquippedHost {
+    pub inner: Arc<dyn RunHost>,
+    pub equipment: Equipment,
+    pub names: Names,
+    pub guard: Guard,
+    pub purse: Option<Purse>,
+    pub caller: Caller,
+    /// The tools that the run has, in all its attempts.
+    pub tools: OnceCell<Vec<ToolSpec>>,
+    /// The same as they are now; opened when one is called.
+    pub toolset: OnceCell<ToolSet>,
+    /// When the run made its first call.
+    pub began: OnceCell<Timestamp>,
+    usage: Mutex<Usage>,
+    environment: Vec<(String, String)>,
+}
+
+/// What metadata says of whom the run is for.
+#[derive(Deserialize)]
+struct Whom {
+    tenant: Option<String>,
+    principal: Option<String>,
+}
+
+impl EquippedHost {
+    pub fn new(
+        inner: Arc<dyn RunHost>,
+        equipment: Equipment,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let whom = inner.metadata().to::<Whom>().ok();
+        let caller = Caller {
+            tenant: whom.as_ref().and_then(|whom| whom.tenant.clone()),
+            principal: whom.and_then(|whom| whom.principal),
+            ..Caller::new(inner.agent().clone(), inner.run_id())
+        };
+        let purse = equipment.ledger.as_ref().map(|ledger| {
+            let whose = (inner.run_id(), inner.epoch());
+            Purse::new(
+                Arc::clone(ledger),
+                equipment.budget.clone(),
+                whose,
+                inner.agent().clone(),
+                inner.metadata(),
+            )
+        });
+        Self {
+            inner,
+            equipment,
+            names: Names::default(),
+            guard: Guard::default(),
+            purse,
+            caller,
+            tools: OnceCell::new(),
+            toolset: OnceCell::new(),
+            began: OnceCell::new(),
+            usage: Mutex::default(),
+            environment,
+        }
+    }
+
+    /// Adds to what the run has used.
+    pub fn used(&self, usage: Usage) {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) += usage;
+    }
+
+    pub fn note(&self, event_type: EventType, payload: serde_json::Value) {
+        self.inner.note(NewEvent::new(event_type, payload));
+    }
+}
+
+#[async_trait]
+impl RunHost for EquippedHost {
+    fn run_id(&self) -> RunId {
+        self.inner.run_id()
+    }
+    fn agent(&self) -> &AgentKey {
+        self.inner.agent()
+    }
+    fn attempt(&self) -> u32 {
+        self.inner.attempt()
+    }
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+    fn input(&self) -> &Json {
+        self.inner.input()
+    }
+    fn metadata(&self) -> &Json {
+        self.inner.metadata()
+    }
+    fn conversation_id(&self) -> Option<ConversationId> {
+        self.inner.conversation_id()
+    }
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+    fn cancelled(&self) -> bool {
+        self.inner.cancelled()
+    }
+    async fn cancellation(&self) {
+        self.inner.cancellation().await;
+    }
+    async fn emit(&self, event: NewEvent) -> Result<u64, Error> {
+        self.inner.emit(event).await
+    }
+    fn note(&self, event: NewEvent) {
+        self.inner.note(event);
+    }
+    async fn checkpoint(&self, state: Json) -> Result<u64, Error> {
+        self.inner.checkpoint(state).await
+    }
+    fn state(&self) -> Option<Json> {
+        self.inner.state()
+    }
+    async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError> {
+        self.inner.step(step, body).await
+    }
+    fn is_recorded(&self, name: &str) -> bool {
+        self.inner.is_recorded(name)
+    }
+    async fn sleep(&self, name: &str, duration: Duration) -> Result<(), AgentError> {
+        self.inner.sleep(name, duration).await
+    }
+    async fn wait_for_signal(
+        &self,
+        name: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Json>, AgentError> {
+        self.inner.wait_for_signal(name, timeout).await
+    }
+    async fn request_approval(&self, request: ApprovalRequest) -> Result<Decision, AgentError> {
+        self.inner.request_approval(request).await
+    }
+    async fn delegate(&self, delegate: Delegate) -> Result<Vec<ChildOutcome>, AgentError> {
+        self.delegate_within_bounds(delegate).await
+    }
+    async fn tools(&self) -> Result<Vec<ToolSpec>, AgentError> {
+        self.pinned_tools().await.map(<[ToolSpec]>::to_vec)
+    }
+    async fn call_tool(&self, call: ToolUse) -> Result<ToolAnswer, AgentError> {
+        self.use_tool(call).await
+    }
+    async fn generate(
+        &self,
+        call: ModelCall,
+        deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        self.ask_model(call, deltas).await
+    }
+    fn usage(&self) -> Usage {
+        self.usage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+    fn deadline(&self) -> Option<Timestamp> {
+        self.inner.deadline()
+    }
+    fn budget_left(&self) -> BudgetLeft {
+        self.inner.budget_left()
+    }
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut all = self.inner.environment();
+        all.extend(self.environment.iter().cloned());
+        all
+    }
+}
+
+/// The context over a host.
+pub(crate) fn context(host: Arc<EquippedHost>) -> RunContext {
+    RunContext::new(host)
+}

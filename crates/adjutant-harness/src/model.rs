@@ -1,0 +1,214 @@
+//! A model call as a step.
+
+use std::{pin::pin, time::Duration};
+
+use adjutant_budget::Amount;
+use adjutant_core::{
+    AgentError, DeltaSink, EventType, HostStep, Json, ModelCall, ModelDelta, ModelRequest,
+    ModelResponse, OnInterrupt, RetryPolicy, StepKind, TokenUsage, Usage,
+};
+use adjutant_llm::{LanguageModel, estimate_input_tokens};
+use serde_json::json;
+use tokio::time::MissedTickBehavior;
+
+use crate::{
+    deltas::{GATHER, Gathered},
+    host::EquippedHost,
+    policy::OnExceeded,
+    purse::Held,
+};
+
+/// Time for one model call, unless the equipment says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What is reserved for an answer whose length the request does not bound, in tokens.
+const ASSUMED_OUTPUT: u64 = 4096;
+
+impl EquippedHost {
+    pub async fn ask_model(
+        &self,
+        call: ModelCall,
+        deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        let on_exceeded = self.equipment.budget.on_exceeded;
+        self.ask_model_or(on_exceeded, call, deltas).await
+    }
+
+    /// Asks the model, with this policy for a lack of room.
+    pub async fn ask_model_or(
+        &self,
+        on_exceeded: OnExceeded,
+        call: ModelCall,
+        mut deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        let Some(model) = self.equipment.models.clone() else {
+            return self.inner.generate(call, deltas).await;
+        };
+        let request = self.complete(call.request)?;
+        let step = self.names.next(&call.key);
+        self.check_time().await?;
+        let mut held = None;
+        if !self.inner.is_recorded(&step) {
+            held = self.afford(on_exceeded, &step, self.most(&request)).await?;
+        }
+        let host_step = HostStep {
+            name: step.clone(),
+            kind: StepKind::Model,
+            input: Json::from_value(&request)?.fingerprint(),
+            retry: RetryPolicy::never(),
+            timeout: Some(self.equipment.model_timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            description: Some(request.model.clone()),
+            on_interrupt: OnInterrupt::Repeat,
+        };
+        let mut executed = false;
+        let recorded = {
+            let (request, step, held) = (&request, step.as_str(), held.as_ref());
+            let (executed, deltas, model) = (&mut executed, &mut deltas, &*model);
+            self.inner
+                .step(host_step, &mut |_| {
+                    *executed = true;
+                    // Tried once, so the sink is there.
+                    let deltas = deltas.take();
+                    Box::pin(async move {
+                        let response = self.execute(model, request, step, held, deltas).await?;
+                        Ok(Json::from_value(&response)?)
+                    })
+                })
+                .await
+        };
+        if let (false, Some(held), Some(purse)) = (executed, &held, &self.purse) {
+            purse.settle(held, Amount::ZERO).await?;
+        }
+        let response: ModelResponse = recorded?.to()?;
+        self.used(usage(&response));
+        Ok(response)
+    }
+
+    /// The request with what the agent left to its equipment.
+    fn complete(&self, mut request: ModelRequest) -> Result<ModelRequest, AgentError> {
+        if request.model.is_empty() {
+            request.model.clone_from(&self.equipment.model);
+        }
+        if request.model.is_empty() {
+            return Err(AgentError::permanent(
+                "model_unavailable",
+                "no model is named; set `model` in the agent's manifest or in the request",
+            ));
+        }
+        Ok(request)
+    }
+
+    async fn execute(
+        &self,
+        model: &dyn LanguageModel,
+        request: &ModelRequest,
+        step: &str,
+        held: Option<&Held>,
+        deltas: Option<&mut DeltaSink<'_>>,
+    ) -> Result<ModelResponse, AgentError> {
+        let result = self.generate_and_tell(model, request, step, deltas).await;
+        if let (Some(held), Some(purse)) = (held, &self.purse) {
+            let actual = match &result {
+                Ok(response) => spent(response),
+                // What may have been charged stays reserved at its most: nobody knows better.
+                Err(error) if error.may_be_charged => held.amount,
+                Err(_) => Amount::ZERO,
+            };
+            for warning in purse.settle(held, actual).await? {
+                self.note(EventType::BudgetWarning, json!(warning));
+            }
+        }
+        let response = result.map_err(AgentError::from)?;
+        let text = response.message.text();
+        if !text.is_empty() {
+            let payload = json!({ "role": "assistant", "content": text, "step_name": step });
+            self.note(EventType::AssistantMessage, payload);
+        }
+        Ok(response)
+    }
+
+    /// Makes the call, and meanwhile tells the run's watchers what comes.
+    async fn generate_and_tell(
+        &self,
+        model: &dyn LanguageModel,
+        request: &ModelRequest,
+        step: &str,
+        mut deltas: Option<&mut DeltaSink<'_>>,
+    ) -> adjutant_llm::Result<ModelResponse> {
+        let gathered = std::sync::Mutex::new(Gathered::default());
+        let next = || {
+            let mut gathered = gathered
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            gathered.event(step)
+        };
+        let mut sink = |delta: ModelDelta| {
+            let mut kept = gathered
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            kept.add(&delta);
+            drop(kept);
+            if let Some(deltas) = &mut deltas {
+                deltas(delta);
+            }
+        };
+        let mut answer = pin!(model.generate(request, Some(&mut sink)));
+        let mut tick = tokio::time::interval(GATHER);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut answer => break result,
+                _ = tick.tick() => {}
+            }
+            if let Some(event) = next() {
+                // If it cannot be written, neither can the step, and that says so.
+                let _told = self.inner.emit(event).await;
+            }
+        };
+        while let Some(event) = next() {
+            self.inner.note(event);
+        }
+        result
+    }
+
+    /// The most that this request can come to.
+    fn most(&self, request: &ModelRequest) -> Amount {
+        let input = estimate_input_tokens(request);
+        let output = request.max_output_tokens.map_or(ASSUMED_OUTPUT, u64::from);
+        let usage = TokenUsage {
+            input_tokens: input,
+            output_tokens: output,
+            ..TokenUsage::default()
+        };
+        let prices = self.equipment.prices.as_ref();
+        Amount {
+            tokens: input + output,
+            micro_usd: prices
+                .and_then(|prices| prices.cost(&request.model, &usage))
+                .map_or(0, |cost| cost.micro_usd()),
+            model_calls: 1,
+            ..Amount::ZERO
+        }
+    }
+}
+
+fn spent(response: &ModelResponse) -> Amount {
+    Amount {
+        tokens: response.usage.input_tokens + response.usage.output_tokens,
+        micro_usd: response.cost_usd.map_or(0, |usd| (usd * 1e6).ceil() as u64),
+        model_calls: 1,
+        ..Amount::ZERO
+    }
+}
+
+fn usage(response: &ModelResponse) -> Usage {
+    Usage {
+        input_tokens: response.usage.input_tokens,
+        output_tokens: response.usage.output_tokens,
+        cached_tokens: response.usage.cache_read_tokens.unwrap_or_default(),
+        model_calls: 1,
+        cost_usd: response.cost_usd,
+        ..Usage::default()
+    }
+}

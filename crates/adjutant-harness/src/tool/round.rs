@@ -1,0 +1,212 @@
+//! One round of a tool call: the step, the tries, the money.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use adjutant_budget::Amount;
+use adjutant_core::{
+    AgentError, EFFECT_INDETERMINATE, EventType, HostStep, Json, RetryAdvice, RetryPolicy,
+    StepKind, ToolAnswer, ToolSpec, ToolUse,
+};
+use adjutant_tools::{
+    ClientPort, DEFAULT_TIMEOUT, InputResume, Invocation, Progress, ToolError, ToolRegistry,
+};
+use serde_json::{Value, json};
+
+use super::port::Port;
+use crate::{host::EquippedHost, purse::Held, recorded::Recorded};
+
+/// Tries of a call that failed and may be made again.
+const TRIES: u32 = 3;
+
+pub(super) struct Round<'a> {
+    pub host: &'a EquippedHost,
+    pub registry: &'a Arc<ToolRegistry>,
+    pub spec: &'a ToolSpec,
+    pub call: &'a ToolUse,
+    pub step: &'a str,
+    pub resume: Option<&'a InputResume>,
+}
+
+impl Round<'_> {
+    pub async fn run(&self) -> Result<Recorded, AgentError> {
+        let host = self.host;
+        let one = Amount {
+            tool_calls: 1,
+            ..Amount::ZERO
+        };
+        let mut held = None;
+        if !host.inner.is_recorded(self.step) {
+            held = host
+                .afford(host.equipment.budget.on_exceeded, self.step, one)
+                .await?;
+        }
+        let policy = &host.equipment.tool_policy;
+        let input = json!([self.call.name, self.call.arguments, self.resume]);
+        let step = HostStep {
+            name: self.step.to_owned(),
+            kind: StepKind::Tool,
+            input: Json::from(input).fingerprint(),
+            retry: RetryPolicy {
+                max_attempts: std::num::NonZeroU32::MIN.saturating_add(TRIES - 1),
+                max_delay: Duration::from_secs(5),
+                ..RetryPolicy::default()
+            },
+            timeout: None,
+            description: Some(self.call.name.clone()),
+            on_interrupt: policy.on_interrupt(&self.call.name, self.spec.effect),
+        };
+        let sent = AtomicU64::new(0);
+        let mut executed = false;
+        let result = {
+            let (executed, sent, held) = (&mut executed, &sent, held.as_ref());
+            host.inner
+                .step(step, &mut |attempt| {
+                    *executed = true;
+                    Box::pin(self.attempt(attempt, sent, held))
+                })
+                .await
+        };
+        if let (false, Some(held), Some(purse)) = (executed, &held, &host.purse) {
+            purse.settle(held, Amount::ZERO).await?;
+        }
+        Ok(Recorded::read(&result?))
+    }
+
+    /// One try. A failure that the model may read and do better is an answer.
+    async fn attempt(
+        &self,
+        attempt: u32,
+        sent: &AtomicU64,
+        held: Option<&Held>,
+    ) -> Result<Json, AgentError> {
+        if attempt == 1 {
+            self.tell_call();
+        }
+        let effect = self.spec.effect;
+        let recorded = match self.invoke().await {
+            Ok(recorded) => {
+                sent.fetch_add(1, Relaxed);
+                recorded
+            }
+            Err(error) => {
+                if error.sent_unanswered() {
+                    sent.fetch_add(1, Relaxed);
+                }
+                if error.sent_unanswered() && !effect.may_repeat() {
+                    self.settle(held, sent).await?;
+                    return Err(AgentError::permanent(
+                        EFFECT_INDETERMINATE,
+                        error.to_string(),
+                    ));
+                }
+                if error.retry(effect) != RetryAdvice::Never && attempt < TRIES {
+                    return Err(error.into_agent_error(effect));
+                }
+                let kind = error.kind(effect);
+                let text = error.into_agent_error(effect).info().message.clone();
+                Recorded::Answer(ToolAnswer::failed(format!("{kind}: {text}")))
+            }
+        };
+        self.settle(held, sent).await?;
+        self.tell_result(&recorded);
+        Ok(Json::from_value(&recorded)?)
+    }
+
+    async fn invoke(&self) -> Result<Recorded, ToolError> {
+        let host = self.host;
+        let set = host
+            .toolset(self.registry)
+            .await
+            .map_err(|error| ToolError::Unavailable {
+                tool: self.call.name.clone(),
+                problem: error.info().message.clone(),
+                sent: false,
+                source: None,
+            })?;
+        let port = Port::new(host, self.step, self.resume);
+        let progress = |progress: Progress| {
+            let mut payload = json!(progress);
+            payload["step_name"] = self.step.into();
+            payload["tool_call_id"] = self.call.call_id.clone().into();
+            host.note(EventType::ToolProgress, payload);
+        };
+        let key = format!("{}/{}", host.caller.run, self.step);
+        let limits = [self.call.timeout, host.equipment.tool_timeout];
+        let invocation = Invocation {
+            timeout: limits
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(DEFAULT_TIMEOUT),
+            progress: Some(&progress),
+            port: Some(&port as &dyn ClientPort),
+            resume: self.resume,
+            ..Invocation::new(&self.call.name, &self.call.arguments, &key)
+        };
+        let reply = set.call(invocation).await?;
+        // What the tool said after a question that nobody has answered yet is not its answer.
+        Ok(port.questions().unwrap_or_else(|| reply.into()))
+    }
+
+    async fn settle(&self, held: Option<&Held>, sent: &AtomicU64) -> Result<(), AgentError> {
+        let (Some(held), Some(purse)) = (held, &self.host.purse) else {
+            return Ok(());
+        };
+        let actual = Amount {
+            tool_calls: sent.load(Relaxed),
+            ..Amount::ZERO
+        };
+        for warning in purse.settle(held, actual).await? {
+            self.host.note(EventType::BudgetWarning, json!(warning));
+        }
+        Ok(())
+    }
+
+    fn tell_call(&self) {
+        let arguments: Value = self.call.arguments.to().unwrap_or_default();
+        let payload = json!({
+            "name": self.call.name,
+            "arguments": arguments,
+            "tool_call_id": self.call.call_id,
+            "step_name": self.step,
+        });
+        self.host
+            .note(EventType::ToolCall, shortened(payload, "arguments"));
+    }
+
+    fn tell_result(&self, recorded: &Recorded) {
+        let Recorded::Answer(answer) = recorded else {
+            return;
+        };
+        let payload = json!({
+            "name": self.call.name,
+            "tool_call_id": self.call.call_id,
+            "step_name": self.step,
+            "is_error": answer.is_error,
+            "result": answer.joined_text(),
+        });
+        self.host
+            .note(EventType::ToolResult, shortened(payload, "result"));
+    }
+}
+
+/// Longest arguments or result that an event tells, in bytes; the whole is in the journal.
+const MAX_TOLD: usize = 16 << 10;
+
+fn shortened(mut payload: Value, field: &str) -> Value {
+    let text = match &payload[field] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.len() > MAX_TOLD {
+        payload[field] = text[..text.floor_char_boundary(MAX_TOLD)].into();
+        payload["shortened"] = true.into();
+    }
+    payload
+}
