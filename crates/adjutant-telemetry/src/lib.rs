@@ -70,3 +70,8 @@ pub use crate::{
     tool::ToolSpan,
     tracer::{Tracer, TracerOptions},
 };
+
+/// The guide's example is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/tracing.md")]
+mod guide {}
