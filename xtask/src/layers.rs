@@ -219,7 +219,7 @@ pub const TABLE: &[Row] = &[
         4,
         ENGINE,
         "what engines over a database share: grouped commits, a batch's working set, waiting",
-        &[CORE, QUEUE, STATE, EVENTS, STORE],
+        &[CORE, QUEUE, STATE, EVENTS, STORE, BUDGET],
     ),
     row(
         5,

@@ -49,7 +49,11 @@ impl<S: Storage> Batch<'_, S> {
             Request::Belongings(run, reply) => finish(reply, self.belongings(run).await),
             Request::Import(package, reply) => finish(reply, self.import(*package).await),
             Request::Forget(run, reply) => finish(reply, self.forget(run).await),
-            Request::Claim(_) | Request::Trim(..) | Request::Prune(..) | Request::Close(_) => {
+            Request::Claim(_)
+            | Request::Ledger(..)
+            | Request::Trim(..)
+            | Request::Prune(..)
+            | Request::Close(_) => {
                 return None;
             }
         };

@@ -30,12 +30,14 @@ mod writer;
 
 mod wake;
 
-mod queue; // the contracts
+mod ledger; // the contracts
+mod queue;
 mod state;
 mod store;
 
 pub use crate::{
     columns::Columns,
+    ledger::{ledger_row, ledger_text},
     outcome::{outcome, outcome_text},
     reply::again,
     slot::Place,

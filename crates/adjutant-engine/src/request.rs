@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adjutant_budget::engine::{Done, Task};
 use adjutant_core::{Error, IdMap, Limits, NewEvent, Result, RunId, Timestamp};
 use adjutant_queue::{
     Beat, ClaimRequest, Claimed, Command, Disposition, Effects, Lease, NewRun, Payload,
@@ -121,6 +122,7 @@ pub(crate) enum Request {
     Belongings(RunId, Reply<Belongings>),
     Import(Box<Package>, Reply<()>),
     Forget(RunId, Reply<()>),
+    Ledger(Box<Task>, Reply<Done>),
     Trim(RunId, u64, Reply<()>),
     Prune(PrunePolicy, Reply<u64>),
     Close(Reply<()>),
@@ -148,7 +150,7 @@ impl Request {
         match self {
             Self::Claim(_) => Turn::Claim,
             Self::Forget(..) => Turn::Forget,
-            Self::Trim(..) | Self::Prune(..) | Self::Close(_) => Turn::Table,
+            Self::Ledger(..) | Self::Trim(..) | Self::Prune(..) | Self::Close(_) => Turn::Table,
             _ => Turn::Change,
         }
     }
@@ -188,6 +190,7 @@ impl Request {
             Self::Submit(..)
             | Self::Claim(_)
             | Self::Sweep(..)
+            | Self::Ledger(..)
             | Self::Trim(..)
             | Self::Prune(..)
             | Self::Close(_) => {}
@@ -241,6 +244,7 @@ impl Request {
                 no(reply, error);
             }
             Self::Belongings(_, reply) => no(reply, error),
+            Self::Ledger(_, reply) => no(reply, error),
             Self::Import(_, reply)
             | Self::Forget(_, reply)
             | Self::Trim(_, _, reply)

@@ -9,6 +9,7 @@ use crate::{
     batch::Batch,
     changes::Outcome,
     claim::{Lines, Taken},
+    ledger,
     reply::{Answer, again, answer, hand_over},
     request::{Claim, Request, Sweep, Turn},
     storage::Storage,
@@ -156,6 +157,7 @@ impl<S: Storage> Writer<S> {
             batch.db.forget_history(&forgotten).await?;
         }
         let mut gone = Vec::new();
+        let mut tasks = Vec::new();
         while let Some(request) = round.rest.pop_front() {
             match request {
                 Request::Trim(run, upto, reply) => {
@@ -175,9 +177,27 @@ impl<S: Storage> Writer<S> {
                         gone.push(run);
                     }
                 }
+                Request::Ledger(task, reply) => tasks.push((task, reply)),
                 other => round.begun.push(other),
             }
             batch.failure()?;
+        }
+        // Last, so that accounts which many work on are held for a short time only, and nothing is waited for after.
+        let done = round.sweeps.is_empty();
+        if !tasks.is_empty() {
+            let answered = ledger::carry_out(batch.db, batch.now, &tasks, done).await;
+            match answered {
+                Ok(answers) => round.answers.extend(answers),
+                Err(error) => {
+                    let unanswered = tasks.into_iter();
+                    let unanswered = unanswered.map(|(task, reply)| Request::Ledger(task, reply));
+                    round.begun.extend(unanswered);
+                    return Err(error);
+                }
+            }
+            if done {
+                return Ok((batch.seal(gone), stale));
+            }
         }
         if !round.sweeps.is_empty() {
             let due = batch.db.next_due().await?;

@@ -2,6 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use adjutant_budget::{
+    Account, Balance, BalanceFilter, OpenReservation, ReservationKey,
+    engine::{AccountRow, Changes as LedgerChanges, ReservationRow},
+};
 use adjutant_core::{
     AgentKey, Error, Event, Json, NewEvent, Result, RunId, RunState, StepRecord, Timestamp,
 };
@@ -124,6 +128,35 @@ pub trait Storage: Send + 'static {
 
     /// Forgets finished runs with everything that belongs to them, and says which.
     fn prune(&mut self, policy: &PrunePolicy) -> impl Future<Output = Result<Vec<RunId>>> + Send;
+
+    /// Reservations of the ledger, in the order of their keys. Those that are not there are left out. Like runs, they
+    /// stay as they are until the transaction ends, and so do accounts.
+    fn reservations(
+        &mut self,
+        keys: &[&ReservationKey],
+    ) -> impl Future<Output = Result<Vec<ReservationRow>>> + Send;
+
+    /// Accounts of the ledger, in the order of their names. Those that are not there are left out.
+    fn accounts(
+        &mut self,
+        names: &[&Account],
+    ) -> impl Future<Output = Result<Vec<AccountRow>>> + Send;
+
+    /// What the ledger may forget: reservations settled or open since before this time, and accounts
+    /// [idle](AccountRow::idle_at) since then; so many of each kind, without those that somebody else works on.
+    fn old_reservations(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<(Vec<ReservationRow>, Vec<AccountRow>)>> + Send;
+
+    /// Writes what the ledger has changed, and commits if nothing else is to be done. A row that is there although
+    /// it is said to be new is a conflict, where others may have made it.
+    fn write_ledger(
+        &mut self,
+        changes: &LedgerChanges<'_>,
+        commit: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends the transaction, durably.
     fn commit(&mut self) -> impl Future<Output = Result<()>> + Send;
@@ -285,6 +318,15 @@ pub trait Reads: Send + Sync + 'static {
 
     /// Events above `after`; see [`adjutant_events::EventBus::read`].
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>>;
+
+    /// See [`adjutant_budget::BudgetLedger::open`].
+    async fn open_reservations(&self, run: RunId) -> Result<Vec<OpenReservation>>;
+
+    /// How an account stands.
+    async fn balance(&self, account: &Account) -> Result<Option<Balance>>;
+
+    /// Accounts by name, the filter's limit being within bounds.
+    async fn balances(&self, filter: &BalanceFilter) -> Result<Vec<Balance>>;
 
     /// What the store is.
     fn info(&self) -> StoreInfo;

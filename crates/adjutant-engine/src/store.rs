@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Clock, Error, Limits, Result, RunId};
 use adjutant_queue::Submitted;
 use adjutant_store::{CheckReport, Commit, Committed, Fork, Op, Package, Store, StoreInfo};
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     batch::Rules,
     cache::Cache,
+    ledger::EngineLedger,
     reply::Reply,
     request::{Entry, ReadyCommit, ReadyFork, Request},
     storage::{Reads, Storage},
@@ -198,6 +200,10 @@ impl Store for EngineStore {
         package.check()?;
         let package = Box::new(package);
         self.ask(|reply| Request::Import(package, reply)).await
+    }
+
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        Arc::new(EngineLedger(self.clone()))
     }
 
     fn info(&self) -> StoreInfo {

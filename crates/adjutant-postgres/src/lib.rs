@@ -36,6 +36,7 @@ mod writes;
 mod clock;
 mod news; // what nodes tell each other
 
+mod ledger;
 mod listener;
 mod reader;
 mod session; // the writing connection

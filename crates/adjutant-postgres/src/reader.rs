@@ -160,7 +160,7 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn location(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         self.config.location()
     }
 

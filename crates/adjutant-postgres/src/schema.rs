@@ -13,7 +13,10 @@ use crate::{
 /// The newest version that this program knows: one per file in `schema/`.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../schema/0001_init.sql"),
+    include_str!("../schema/0002_ledger.sql"),
+];
 
 /// The oldest server that is supported, as `server_version_num` tells it.
 const OLDEST_SERVER: i64 = 130_000;

@@ -20,7 +20,7 @@ use crate::{
     config::PostgresConfig,
     db::{Db, Role},
     error::{Told, unknown_outcome},
-    queries,
+    ledger, queries,
     reads::each,
     record, text,
     writes::{Rows, Texts},
@@ -88,7 +88,9 @@ impl Session {
 
     async fn open(&self) -> Result<Db, Told> {
         let mut db = Db::connect(&self.config, Role::Writer, &self.counters).await?;
-        db.text(queries::prepares()).await?;
+        let ledger = ledger::PREPARES;
+        db.text(format!("{}; {ledger}", queries::prepares()))
+            .await?;
         Ok(db)
     }
 
@@ -155,7 +157,7 @@ impl Session {
     }
 
     /// Runs statements within the transaction, beginning it if need be, in one call.
-    async fn text(&mut self, sql: &str) -> Result<Vec<PgRow>> {
+    pub(crate) async fn text(&mut self, sql: &str) -> Result<Vec<PgRow>> {
         let answer = self.send(sql).await?;
         self.took(answer)
     }
@@ -186,6 +188,14 @@ impl Session {
             None => told.error = unknown_outcome(told.error),
         }
         Err(self.fail(told))
+    }
+
+    /// Runs statements without rows within the transaction, and commits if they are the last.
+    pub(crate) async fn run(&mut self, sql: &str, commit: bool) -> Result<()> {
+        match commit {
+            true => self.last(&format!("{sql}; commit")).await,
+            false => self.text(sql).await.map(drop),
+        }
     }
 
     /// The same as `text`, and sets the clock by the server's and notes the transaction's number.
@@ -231,10 +241,7 @@ impl Session {
             self.prepared.insert(parts);
         }
         let write = format!("execute adj_write_{parts}({})", literals.as_str());
-        match commit {
-            true => self.last(&format!("{write}; commit")).await,
-            false => self.text(&write).await.map(drop),
-        }
+        self.run(&write, commit).await
     }
 
     async fn write_chunks(&mut self, rows: &Rows<'_>, commit: bool) -> Result<()> {

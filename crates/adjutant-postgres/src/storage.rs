@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::{
+    Account, ReservationKey,
+    engine::{AccountRow, Changes as LedgerChanges, ReservationRow},
+};
 use adjutant_core::{AgentKey, Clock, Result, RunId, RunState, Timestamp};
 use adjutant_engine::{Begun, Changes, Failure, Loaded, Ready, Storage, StoredStep};
 use adjutant_queue::{Group, Payload, PrunePolicy, Signal};
@@ -366,6 +370,30 @@ impl Storage for PostgresStorage {
         self.session.rows(&queries::PRUNE, args).await?;
         self.news.everything = true;
         Ok(runs)
+    }
+
+    async fn reservations(&mut self, keys: &[&ReservationKey]) -> Result<Vec<ReservationRow>> {
+        self.session.reservations(keys).await
+    }
+
+    async fn accounts(&mut self, names: &[&Account]) -> Result<Vec<AccountRow>> {
+        self.session.accounts(names).await
+    }
+
+    async fn old_reservations(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<ReservationRow>, Vec<AccountRow>)> {
+        self.session.old_reservations(before, limit).await
+    }
+
+    async fn write_ledger(&mut self, changes: &LedgerChanges<'_>, commit: bool) -> Result<()> {
+        self.session.write_ledger(changes, commit).await?;
+        if commit {
+            self.tell();
+        }
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<()> {

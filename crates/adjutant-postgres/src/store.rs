@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use adjutant_budget::{Account, Balance, BalanceFilter, OpenReservation};
 use adjutant_core::{Clock, Error, Event, Result, RunId};
 use adjutant_engine::{Counters, EngineConfig, EngineStore, Reads};
 use adjutant_queue::{QueueStats, RunFilter, RunRecord, RunView};
@@ -102,6 +103,18 @@ impl Reads for PostgresReads {
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>> {
         self.readers.events(run, after, limit).await
+    }
+
+    async fn open_reservations(&self, run: RunId) -> Result<Vec<OpenReservation>> {
+        self.readers.open_reservations(run).await
+    }
+
+    async fn balance(&self, account: &Account) -> Result<Option<Balance>> {
+        self.readers.balance(account).await
+    }
+
+    async fn balances(&self, filter: &BalanceFilter) -> Result<Vec<Balance>> {
+        self.readers.balances(filter).await
     }
 
     fn info(&self) -> StoreInfo {

@@ -23,6 +23,12 @@
 //! | `due` | sorted set | runs that a sweep has to look at, by time |
 //! | `ended` | sorted set | ended runs, by time |
 //! | `all` | sorted set | all runs, by id, which is by age |
+//! | `acct:NAME` | string | an account of the ledger: the token of its last change, then JSON |
+//! | `resv:KEY` | string | a reservation, likewise |
+//! | `open:ID` | sorted set | the run's open reservations, by key |
+//! | `accts` | sorted set | all accounts, by name |
+//! | `idle` | sorted set | accounts that are of no use, by since when |
+//! | `opened`, `closed` | sorted set | reservations that are open and settled, by since when |
 //! | `counts` | hash | runs by state, see `adjutant_engine::class` |
 //!
 //! Ids are 32 hex digits; times and ranks are microseconds. What a user names, agents and keys, comes last.

@@ -27,6 +27,7 @@ mod reply;
 mod script;
 mod server;
 
+mod ledger;
 mod prune;
 mod storage;
 mod transaction;

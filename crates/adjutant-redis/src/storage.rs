@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::{
+    Account, ReservationKey,
+    engine::{AccountRow, Changes as LedgerChanges, ReservationRow},
+};
 use adjutant_core::{AgentKey, Clock, Error, Result, RunId, Timestamp};
 use adjutant_engine::{Begun, Changes, Failure, Loaded, Ready, Storage, StoredStep, again};
 use adjutant_queue::{Group, Payload, PrunePolicy, RunRecord, Signal};
@@ -17,6 +21,7 @@ use crate::{
     clock::ServerClock,
     error::Told,
     keys::{self, Keys, score},
+    ledger,
     link::Link,
     news::Heard,
     record::{self, Token},
@@ -136,7 +141,7 @@ impl RedisStorage {
     }
 
     /// Takes an answer apart; one that makes no sense spoils the transaction.
-    fn read<T>(&mut self, read: impl FnOnce() -> reply::Read<T>) -> Result<T> {
+    pub(crate) fn read<T>(&mut self, read: impl FnOnce() -> reply::Read<T>) -> Result<T> {
         match read() {
             Ok(value) => Ok(value),
             Err(problem) => {
@@ -643,6 +648,31 @@ impl Storage for RedisStorage {
 
     async fn prune(&mut self, policy: &PrunePolicy) -> Result<Vec<RunId>> {
         self.prune_runs(policy).await
+    }
+
+    async fn reservations(&mut self, keys: &[&ReservationKey]) -> Result<Vec<ReservationRow>> {
+        self.ledger_reservations(keys).await
+    }
+
+    async fn accounts(&mut self, names: &[&Account]) -> Result<Vec<AccountRow>> {
+        self.ledger_accounts(names).await
+    }
+
+    async fn old_reservations(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<ReservationRow>, Vec<AccountRow>)> {
+        self.ledger_old(before, limit).await
+    }
+
+    async fn write_ledger(&mut self, changes: &LedgerChanges<'_>, commit: bool) -> Result<()> {
+        let keys = self.names();
+        ledger::put(&mut self.tx, &keys, changes);
+        match commit {
+            true => self.finish().await,
+            false => Ok(()),
+        }
     }
 
     async fn commit(&mut self) -> Result<()> {

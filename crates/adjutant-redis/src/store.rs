@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use adjutant_budget::{Account, Balance, BalanceFilter, OpenReservation};
 use adjutant_core::{Clock, Error, Event, Result, RunId};
 use adjutant_engine::{Counters, EngineConfig, EngineStore, Reads};
 use adjutant_queue::{QueueStats, RunFilter, RunRecord, RunView};
@@ -124,6 +125,18 @@ impl Reads for RedisReads {
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>> {
         self.link.events(run, after, limit).await
+    }
+
+    async fn open_reservations(&self, run: RunId) -> Result<Vec<OpenReservation>> {
+        self.link.open_reservations(run).await
+    }
+
+    async fn balance(&self, account: &Account) -> Result<Option<Balance>> {
+        self.link.balance(account).await
+    }
+
+    async fn balances(&self, filter: &BalanceFilter) -> Result<Vec<Balance>> {
+        self.link.balances(filter).await
     }
 
     fn info(&self) -> StoreInfo {

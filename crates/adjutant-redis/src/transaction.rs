@@ -46,6 +46,8 @@ pub(crate) struct Transaction {
     pub keys: HashMap<String, Option<RunId>>,
     /// Concurrency keys looked up: token, if there is one, and running runs.
     pub slots: HashMap<String, (Option<Token>, i64)>,
+    /// Rows of the ledger looked up: token, if there is one.
+    pub rows: BTreeMap<Vec<u8>, Option<Token>>,
     /// Runs that are kept for its claims.
     pub taken: Vec<RunId>,
 
@@ -113,6 +115,12 @@ impl Transaction {
             expected.push((key.clone(), id));
         }
         if !self.exact {
+            for (key, token) in &self.rows {
+                expected.push((
+                    key.clone(),
+                    token.as_ref().map_or(&[][..], |token| &token[..]),
+                ));
+            }
             let seen = self.seen.iter();
             expected.extend(seen.map(|(run, token)| (keys.run("run:", *run), &token[..])));
             for (key, (token, _)) in &self.slots {

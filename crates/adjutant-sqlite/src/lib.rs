@@ -30,6 +30,7 @@ mod sql;
 mod reads;
 mod writes;
 
+mod ledger;
 mod reader;
 mod storage;
 

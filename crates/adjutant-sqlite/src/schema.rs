@@ -11,16 +11,22 @@ use sqlx::{
 use crate::error::from_sqlx;
 
 /// The newest version that this program knows. One more per file in `schema/`.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 fn migrator() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "init".into(),
-        MigrationType::Simple,
-        include_str!("../schema/0001_init.sql").into_sql_str(),
-        false,
-    )])
+    let migration = |version, name: &'static str, text: &'static str| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            text.into_sql_str(),
+            false,
+        )
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "init", include_str!("../schema/0001_init.sql")),
+        migration(2, "ledger", include_str!("../schema/0002_ledger.sql")),
+    ])
 }
 
 /// Brings the file to [`VERSION`]. Several processes may do so at once: the first one that gets the

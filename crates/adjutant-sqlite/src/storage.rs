@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::{
+    Account, ReservationKey,
+    engine::{AccountRow, Changes as LedgerChanges, ReservationRow},
+};
 use adjutant_core::{AgentKey, Result, RunId, Timestamp};
 use adjutant_engine::{Begun, Changes, Failure, Loaded, Ready, Storage, StoredStep};
 use adjutant_queue::{Group, Payload, PrunePolicy, Signal};
@@ -16,7 +20,7 @@ use crate::{
     SqliteConfig,
     db::Db,
     error::corrupt,
-    reads,
+    ledger, reads,
     record::{self, PAYLOAD_COLUMN, RANK_COLUMN},
     sql::{self, Args, Texts, WIDEST, WIDTHS, id_args, width_for},
     writes::{Flush, Joined},
@@ -499,6 +503,34 @@ impl Storage for SqliteStorage {
             self.db.run(Arc::clone(&COUNT), args).await?;
         }
         Ok(runs)
+    }
+
+    async fn reservations(&mut self, keys: &[&ReservationKey]) -> Result<Vec<ReservationRow>> {
+        self.begun().await?;
+        ledger::reservations(&mut self.db, keys).await
+    }
+
+    async fn accounts(&mut self, names: &[&Account]) -> Result<Vec<AccountRow>> {
+        self.begun().await?;
+        ledger::accounts(&mut self.db, names).await
+    }
+
+    async fn old_reservations(
+        &mut self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<ReservationRow>, Vec<AccountRow>)> {
+        self.begun().await?;
+        ledger::old(&mut self.db, before, limit).await
+    }
+
+    async fn write_ledger(&mut self, changes: &LedgerChanges<'_>, commit: bool) -> Result<()> {
+        self.begun().await?;
+        ledger::write(&mut self.db, changes).await?;
+        match commit {
+            true => self.commit().await,
+            false => Ok(()),
+        }
     }
 
     async fn commit(&mut self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use adjutant_budget::{Account, Balance, BalanceFilter, OpenReservation};
 use adjutant_core::{Event, Result, RunId};
 use adjutant_engine::{EngineConfig, EngineStore, Reads};
 use adjutant_queue::{QueueStats, RunFilter, RunRecord, RunView};
@@ -82,6 +83,18 @@ impl Reads for SqliteReads {
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>> {
         self.readers.get().await?.events(run, after, limit).await
+    }
+
+    async fn open_reservations(&self, run: RunId) -> Result<Vec<OpenReservation>> {
+        self.readers.get().await?.open_reservations(run).await
+    }
+
+    async fn balance(&self, account: &Account) -> Result<Option<Balance>> {
+        self.readers.get().await?.balance(account).await
+    }
+
+    async fn balances(&self, filter: &BalanceFilter) -> Result<Vec<Balance>> {
+        self.readers.get().await?.balances(filter).await
     }
 
     fn info(&self) -> StoreInfo {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::BalanceFilter;
 use adjutant_core::{Error, Json, RetryAdvice, WorkerId};
 use adjutant_queue::{AgentFilter, ClaimRequest, Command, NewRun, RunLookup, RunQueue};
 use adjutant_sqlite::{EngineStore, SqliteConfig};
@@ -42,11 +43,34 @@ async fn a_store_of_a_newer_version_is_refused() {
             error,
             Error::SchemaTooNew {
                 found: 99,
-                known: 1
+                known: 2
             }
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_store_from_before_the_ledger_gets_one_and_keeps_its_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store.db");
+    let store = open(&file).await.unwrap();
+    let id = store.submit(vec![run(5)]).await.unwrap()[0].run;
+    store.close().await;
+    let mut conn = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .unwrap();
+    let older = "drop table accounts; drop table reservations; \
+                 delete from _sqlx_migrations where version = 2";
+    conn.execute(older).await.unwrap();
+    conn.close().await.unwrap();
+    let store = open(&file).await.unwrap();
+    assert_eq!(store.info().schema, Some(2));
+    assert!(store.get(id).await.unwrap().is_some());
+    let balances = store.ledger().balances(&BalanceFilter::default()).await;
+    assert_eq!(balances.unwrap(), []);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The store's contract: one atomic commit over queue, state and events.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Error, Json, Limits, NewEvent, Result, RunId, RunState, StepRecord};
 use adjutant_events::{EventBus, engine::check_event};
 use adjutant_queue::{Disposition, Lease, NewRun, RunQueue, Submitted, engine::check_disposition};
@@ -170,6 +171,10 @@ pub trait Store: RunQueue + StateStore + EventBus {
     async fn import(&self, package: Package) -> Result<()> {
         Err(cannot("import", package.run.id))
     }
+
+    /// What has been spent, kept in the same database. The ledger is a contract of its own beside the commit: a
+    /// reservation outlives whoever made it and is settled by what the journal says, so nothing is lost between the two.
+    fn ledger(&self) -> Arc<dyn BudgetLedger>;
 
     /// What this store is.
     fn info(&self) -> StoreInfo;

@@ -1,7 +1,8 @@
 //! The contracts, call by call.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Error, Limits, Result, RunId, RunState, StepOutcome};
 use adjutant_queue::{
     Beat, ClaimRequest, Claimed, Command, Disposition, Lease, NewRun, PrunePolicy, QueueStats,
@@ -277,6 +278,11 @@ impl Store for ComposedStore {
             state.import(there).await?;
         }
         self.queue.import(package).await
+    }
+
+    /// With the queue, which decides.
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        self.queue.ledger()
     }
 
     fn info(&self) -> StoreInfo {

@@ -95,6 +95,18 @@ impl Fixture {
         }
     }
 
+    /// The same engine's ledger for the ledger's cases.
+    #[must_use]
+    pub fn into_budgets(self) -> adjutant_budget::conformance::Fixture {
+        let clock = self.clock.clone();
+        adjutant_budget::conformance::Fixture {
+            ledger: self.engine.ledger(),
+            clock: Arc::new(self.clock),
+            advance: Box::new(move |by| clock.advance(by)),
+            keep: Box::new((self.engine, self.keep)),
+        }
+    }
+
     #[must_use]
     pub fn run(&self) -> NewRun {
         NewRun::with_json("a", Json::parse(r#"{"data":1}"#.to_owned()).unwrap())

@@ -1,4 +1,4 @@
-//! The contract of [`Store`](crate::Store) as tests that every engine runs: the suites of its three
+//! The contract of [`Store`](crate::Store) as tests that every engine runs: the suites of its
 //! parts, and a case for each sentence about what holds between them.
 //!
 //! ```text
@@ -30,6 +30,7 @@ pub use self::fixture::{Fixture, Snapshot};
 
 #[doc(hidden)]
 pub mod parts {
+    pub use adjutant_budget;
     pub use adjutant_events;
     pub use adjutant_queue;
     pub use adjutant_state;
@@ -118,6 +119,13 @@ macro_rules! suite {
                 use super::*;
                 $crate::conformance::parts::adjutant_queue::suite! {
                     async { $crate::conformance::Fixture::into_queue($fixture.await) }
+                }
+            }
+            mod budgets {
+                #[allow(unused_imports, reason = "as above")]
+                use super::*;
+                $crate::conformance::parts::adjutant_budget::suite! {
+                    async { $crate::conformance::Fixture::into_budgets($fixture.await) }
                 }
             }
             mod state {

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use adjutant_budget::MemoryLedger;
 use adjutant_core::{Clock, Error, Limits, NewEvent, Result, RunId, SystemClock, Timestamp};
 use adjutant_events::engine::{EventCore, Log};
 use adjutant_queue::{
@@ -51,6 +52,7 @@ impl Default for MemoryConfig {
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     limits: Limits,
+    ledger: Arc<MemoryLedger>,
     inner: Mutex<Inner>,
 }
 
@@ -102,6 +104,7 @@ impl MemoryStore {
     #[must_use]
     pub fn with(config: MemoryConfig) -> Self {
         Self {
+            ledger: Arc::new(MemoryLedger::new(Arc::clone(&config.clock))),
             clock: config.clock,
             limits: config.limits,
             inner: Mutex::new(Inner {

@@ -1,7 +1,8 @@
 //! The contracts, call by call, over the one lock.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Clock, Error, Event, Limits, NewEvent, Result, RunId, RunState};
 use adjutant_events::{
     EventBus,
@@ -199,6 +200,10 @@ impl Store for MemoryStore {
         self.with_inner(|inner| inner.import(package, self.clock.now()))?
     }
 
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        Arc::clone(&self.ledger) as _
+    }
+
     fn info(&self) -> StoreInfo {
         StoreInfo {
             engine: "memory",
@@ -230,6 +235,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {
+        self.ledger.close();
         // Closing twice is closing once.
         let _closed = self.with_inner(|inner| {
             inner.closed = true;

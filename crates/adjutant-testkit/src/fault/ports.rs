@@ -1,7 +1,8 @@
 //! The store's contract: calls of lease holders meet the plan, all others only death.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Error, Event, Limits, NewEvent, Result, RunId};
 use adjutant_events::EventBus;
 use adjutant_queue::{
@@ -148,6 +149,10 @@ impl Store for FaultStore {
     async fn fork(&self, fork: Fork) -> Result<Submitted> {
         self.alive().await;
         self.store.fork(fork).await
+    }
+
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        self.store.ledger()
     }
 
     fn info(&self) -> StoreInfo {

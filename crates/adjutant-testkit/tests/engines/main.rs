@@ -13,9 +13,11 @@
 mod dice;
 
 mod counts;
+mod ledgers;
 mod place;
 mod several;
 
+mod budgets;
 mod handles;
 mod model;
 mod races;

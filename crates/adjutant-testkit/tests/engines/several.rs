@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{Event, Limits, NewEvent, Result, RunId};
 use adjutant_events::EventBus;
 use adjutant_queue::{
@@ -16,7 +17,7 @@ use adjutant_state::{Checkpoint, History, StateStore, StateWrite};
 use adjutant_store::{CheckReport, Commit, Committed, Fork, Package, Store, StoreInfo};
 use async_trait::async_trait;
 
-use crate::{counts::Counts, dice::Dice};
+use crate::{counts::Counts, dice::Dice, ledgers::Ledgers};
 
 pub struct Several {
     handles: Vec<Arc<dyn Store>>,
@@ -222,6 +223,11 @@ impl Store for Several {
 
     async fn import(&self, package: Package) -> Result<()> {
         self.any().import(package).await
+    }
+
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        let ledgers = self.handles.iter().map(|handle| handle.ledger());
+        Arc::new(Ledgers::new(ledgers.collect()))
     }
 
     fn info(&self) -> StoreInfo {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{
     Event, Limits, NewEvent, Result, RunContext, RunId, RunState, StepKind, StepOutcome, StepRecord,
 };
@@ -174,6 +175,10 @@ impl Store for Observer {
 
     async fn fork(&self, fork: Fork) -> Result<Submitted> {
         self.store.fork(fork).await
+    }
+
+    fn ledger(&self) -> Arc<dyn BudgetLedger> {
+        self.store.ledger()
     }
 
     fn info(&self) -> StoreInfo {
