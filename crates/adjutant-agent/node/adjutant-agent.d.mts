@@ -76,6 +76,24 @@ export interface Message {
   [key: string]: unknown;
 }
 
+/** A question to people, for `suspend`. */
+export interface Question {
+  message: string;
+  /** Default `approval`. */
+  kind?: "approval" | "form" | "url";
+  schema?: unknown;
+  data?: unknown;
+  timeoutSeconds?: number;
+}
+
+/** A person's answer to one of them. */
+export interface Reply {
+  action: "accept" | "decline" | "cancel";
+  by?: string;
+  comment?: string;
+  content?: Json;
+}
+
 /** Work for another agent. */
 export interface Child {
   agent: string;
@@ -144,6 +162,8 @@ export interface Run {
   /** Variables that the host gives this attempt, such as `OPENAI_BASE_URL`. In a process that does several runs they are not in
    * `process.env`. */
   readonly environment: Record<string, string>;
+  /** Answers to `suspend({ requests })` of the attempt before, by key. */
+  readonly resume: Record<string, Reply> | null;
   /** The state that this or an earlier attempt saved last. */
   readonly state: any;
   /** The text of the last message of the user. */
@@ -157,6 +177,9 @@ export interface Run {
 
   /** Throws `Cancelled` when the run is to be cancelled. */
   checkCancelled(): void;
+  /** Ends the attempt in order to wait; does not return. A later attempt finds the answers to `requests` in `resume`, or begins
+   * at `wakeAt`, RFC 3339. `state` is saved as a checkpoint. */
+  suspend(until: { requests?: Record<string, Question>; wakeAt?: string; state?: unknown }): never;
   /** What was said to the run since this was last called, oldest first. */
   steering(): Message[];
 

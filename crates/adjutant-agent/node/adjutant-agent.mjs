@@ -62,7 +62,10 @@ export class AgentError extends Error {
 }
 
 export class Unwind extends Error {}
-export class Parked extends Unwind {}
+export class Parked extends Unwind {
+  /** What the attempt is answered with. */
+  result = { stopReason: "yield", output: {} };
+}
 export class Cancelled extends Unwind {}
 export class Stopped extends Unwind {}
 
@@ -485,6 +488,7 @@ class Run {
     this.deadline = start.deadline ?? null;
     this.budget = start.budget ?? null;
     this.environment = start.environment ?? {};
+    this.resume = start.resume ?? null;
     this.state = start.checkpoint?.state ?? null;
     this.#checkpointSeq = start.checkpoint?.seq ?? 0;
     this.stopping = false;
@@ -508,6 +512,15 @@ class Run {
 
   checkCancelled() {
     if (this.cancelled) throw new Cancelled("the run is cancelled");
+  }
+
+  suspend({ requests, wakeAt, state } = {}) {
+    this._end ??= new Parked("the run waits for a later attempt");
+    if (this._end instanceof Parked) {
+      const stopReason = requests ? "input_required" : "yield";
+      this._end.result = { stopReason, output: {}, inputRequests: requests, wakeAt, state };
+    }
+    throw this._end;
   }
 
   steering() {
@@ -879,7 +892,7 @@ class Server {
     const answer = (result, error) => this.#link.answer(run._requestId, result, error);
     // An agent that swallowed the end of its attempt must not pass for one that is done.
     const end = run._end ?? failure;
-    if (end instanceof Parked) return answer({ stopReason: "yield", output: {} });
+    if (end instanceof Parked) return answer(end.result);
     if (end instanceof Stopped) return answer(null, new RpcError(-31002, end.message));
     if (run._givenUp) return answer(null, new RpcError(-32800, "run/start was given up"));
     if (run.cancelled || failure instanceof Cancelled) return answer({ stopReason: "cancelled", output: output ?? {} });

@@ -16,6 +16,7 @@ agent("typed", async (run: Run): Promise<Json> => {
   const seq: number = await run.checkpoint({ words });
   await run.emit("custom.type", { seq, base: run.environment.OPENAI_BASE_URL });
   await run.progress(50, "half");
+  if (run.resume?.ship?.action === "decline") run.suspend({ requests: { ship: { message: "Really?" } }, state: { words } });
   if (run.cancelled || run.signal.aborted) run.checkCancelled();
   try {
     await run.tools();

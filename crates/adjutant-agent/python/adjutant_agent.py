@@ -48,7 +48,8 @@ import traceback
 from collections import deque
 from dataclasses import dataclass
 from typing import (
-    TYPE_CHECKING, Any, Awaitable, Callable, Deque, Dict, Generator, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar, Union,
+    TYPE_CHECKING, Any, Awaitable, Callable, Deque, Dict, Generator, Iterator, List, NoReturn, Optional, Sequence, Set, Tuple,
+    TypeVar, Union,
 )
 from urllib.parse import urlsplit
 
@@ -94,6 +95,9 @@ class _Unwind(BaseException):
 
 class Parked(_Unwind):
     """The run has to wait; a later attempt goes on."""
+
+    #: What the attempt is answered with.
+    result: Dict[str, Any] = {"stopReason": "yield", "output": {}}
 
 
 class Cancelled(_Unwind):
@@ -394,6 +398,8 @@ class _BaseRun:
         self.deadline: Optional[str] = start.get("deadline")
         #: What was left of the budget when the attempt began: `{"tokens"?, "usd"?, "toolCalls"?}`.
         self.budget: Optional[Dict[str, Any]] = start.get("budget")
+        #: Answers to `suspend(requests=…)` of the attempt before, by key: `{"action", "by"?, "comment"?, "content"?}` each.
+        self.resume: Optional[Dict[str, Any]] = start.get("resume")
         #: Variables that the host gives this attempt, such as `OPENAI_BASE_URL`. In a process that does several runs they
         #: are not in `os.environ`.
         self.environment: Dict[str, str] = start.get("environment") or {}
@@ -450,6 +456,22 @@ class _BaseRun:
         while self._steering:
             taken.append(self._steering.popleft())
         return taken
+
+    def suspend(
+        self, requests: Optional[Dict[str, Any]] = None, wake_at: Optional[str] = None, state: Any = None
+    ) -> NoReturn:
+        """Ends the attempt in order to wait; does not return. With `requests`, questions to people by key
+        (`{"message", "kind"?, "schema"?, "data"?, "timeoutSeconds"?}`), a later attempt finds the answers in `resume`; with
+        `wake_at`, RFC 3339, it begins at that time. `state` is saved as a checkpoint."""
+        self._check()
+        parked = Parked()
+        result: Dict[str, Any] = {"stopReason": "input_required" if requests else "yield", "output": {}}
+        for name, value in (("inputRequests", requests), ("wakeAt", wake_at), ("state", state)):
+            if value is not None:
+                result[name] = value
+        parked.result = result
+        self._end = parked
+        raise parked
 
     # ---- what others see
 
@@ -1134,7 +1156,7 @@ class _Server:
         # An agent that swallowed the end of its attempt must not pass for one that is done.
         end = run._end or failure
         if isinstance(end, Parked):
-            return {"stopReason": "yield", "output": {}}, None
+            return end.result, None
         if isinstance(end, Stopped):
             return None, _RpcError(-31002, str(end))
         if run._given_up:

@@ -60,6 +60,8 @@ const MAX_STEERING: usize = 256;
 #[derive(Clone)]
 pub(crate) enum End {
     Parked,
+    /// The same by the agent's own wish, with what the attempt is answered with.
+    Suspended(Box<adjutant_wire::RunResult>),
     Stopped(RpcError),
 }
 
@@ -174,9 +176,14 @@ impl Attempt {
         self.touch();
         match self.end() {
             None => Ok(()),
-            Some(End::Parked) => Err(RunError::Parked),
+            Some(End::Parked | End::Suspended(_)) => Err(RunError::Parked),
             Some(End::Stopped(error)) => Err(RunError::Stopped(error)),
         }
+    }
+
+    /// Ends the attempt with this answer, unless it has ended already.
+    pub fn suspend(&self, answer: adjutant_wire::RunResult) {
+        lock(&self.end).get_or_insert(End::Suspended(Box::new(answer)));
     }
 
     fn note(&self, error: RunError) -> RunError {

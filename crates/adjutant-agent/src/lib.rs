@@ -40,6 +40,7 @@ mod routed;
 mod run;
 mod server;
 mod step;
+mod suspend;
 mod wait;
 
 /// The protocol's own types, where they appear in this crate's functions.
@@ -51,5 +52,6 @@ pub use crate::{
     run::Run,
     server::{Server, serve},
     step::{RetryPolicy, StepBuilder},
+    suspend::Suspension,
     wait::{Approval, Decision},
 };

@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 
-use adjutant_wire::{Checkpoint, CheckpointSave, RunBudget, RunEnvironment, RunMessage, RunStart};
+use adjutant_wire::{
+    Checkpoint, CheckpointSave, InputAnswer, RunBudget, RunEnvironment, RunMessage, RunStart,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -105,6 +107,14 @@ impl Run {
     #[must_use]
     pub fn budget(&self) -> Option<RunBudget> {
         self.start.budget
+    }
+
+    /// The answer to a question of [`suspend`](RunHandle::suspend) in the attempt before; `None` when nothing was asked
+    /// by this key.
+    #[must_use]
+    pub fn resume(&self, key: &str) -> Option<InputAnswer> {
+        let answer = self.start.resume.as_ref()?.get(key)?;
+        serde_json::from_value(answer.clone()).ok()
     }
 
     /// A variable that the host gives this attempt, such as `OPENAI_BASE_URL`; else the process's own of that name. In a

@@ -303,6 +303,7 @@ fn conclude(attempt: &Attempt, result: RunResult<RunOutput>) -> Result<WireResul
     // An agent that swallowed the error of a parked call must not pass for one that is done.
     match attempt.end() {
         Some(End::Parked) => return Ok(WireResult::yielded()),
+        Some(End::Suspended(answer)) => return Ok(*answer),
         Some(End::Stopped(error)) => return Err(error),
         None => {}
     }

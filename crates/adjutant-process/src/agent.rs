@@ -8,6 +8,7 @@ use std::{
 use adjutant_confine::Profile;
 use adjutant_core::{Agent, AgentError, AgentKey, Json, RunContext, RunResult};
 use async_trait::async_trait;
+use serde_json::{Map, Value};
 
 use tokio::runtime::Handle;
 
@@ -20,7 +21,7 @@ use crate::{
     port::{ProcessManager, ProcessSpec, Spawned},
     program,
     secrets::{Redacted, Secrets},
-    wire::{Door, Peer, Session},
+    wire::{self, Conclusion, Door, Past, Peer, Session},
 };
 
 /// Runs attempts in processes: each in one of its own, which ends with the attempt, or with `pool` in the manifest in
@@ -129,8 +130,42 @@ impl ProcessAgent {
         Err(AgentError::permanent("input_too_large", why))
     }
 
+    /// Holds a conversation once the waits of earlier ones are over, and waits in turn if that is what comes of it.
+    async fn run_wire(&self, ctx: &RunContext) -> Result<RunResult, AgentError> {
+        let Past { resume, usage } = wire::past(ctx).await?;
+        let concluded = match self.pool() {
+            Some(pool) => self.run_pooled(ctx, pool, resume).await?,
+            None => self.run_alone(ctx, resume).await?,
+        };
+        match concluded {
+            Conclusion::Result(mut result) => {
+                result.usage += usage;
+                Ok(*result)
+            }
+            Conclusion::Turn(turn) => Err(turn.take(ctx).await),
+        }
+    }
+
+    /// Lets a process of its own do the run.
+    async fn run_alone(
+        &self,
+        ctx: &RunContext,
+        resume: Option<Map<String, Value>>,
+    ) -> Result<Conclusion, AgentError> {
+        let (name, spawned) = self.template.start_run(ctx, None).await?;
+        let peer = Peer::new(Arc::new(name), spawned);
+        trace(ctx, &peer);
+        let session = Session::new(ctx, self.manifest(), peer, resume);
+        Box::pin(session.run(false)).await.0
+    }
+
     /// Lets a process of the pool do the run, and keeps it if it may be kept.
-    async fn run_pooled(&self, ctx: &RunContext, pool: &Pool) -> Result<RunResult, AgentError> {
+    async fn run_pooled(
+        &self,
+        ctx: &RunContext,
+        pool: &Pool,
+        resume: Option<Map<String, Value>>,
+    ) -> Result<Conclusion, AgentError> {
         let mut loan = pool.take().await?;
         let Some(peer) = loan.peer() else {
             let why = "the pool had no process to give";
@@ -138,7 +173,7 @@ impl ProcessAgent {
         };
         trace(ctx, &peer);
         let keep = loan.keeps(peer.runs + 1);
-        let session = Session::new(ctx, self.manifest(), peer);
+        let session = Session::new(ctx, self.manifest(), peer, resume);
         // Boxed because a conversation is large, and there are few.
         let (result, peer) = Box::pin(session.run(keep)).await;
         if let Some(peer) = peer {
@@ -288,25 +323,16 @@ impl Agent for ProcessAgent {
 
     async fn run(&self, ctx: &RunContext) -> Result<RunResult, AgentError> {
         self.check_input(ctx)?;
-        if let Some(pool) = self.pool() {
-            return self.run_pooled(ctx, pool).await;
-        }
-        let port = match self.manifest().protocol {
-            Protocol::Http => Some(http::free_port()?),
-            Protocol::Wire | Protocol::Exec => None,
-        };
-        let (name, spawned) = self.template.start_run(ctx, port).await?;
         // Boxed because the conversations are large and few.
         match self.manifest().protocol {
-            Protocol::Wire => {
-                let peer = Peer::new(Arc::new(name), spawned);
-                trace(ctx, &peer);
-                let session = Session::new(ctx, self.manifest(), peer);
-                Box::pin(session.run(false)).await.0
+            Protocol::Wire => Box::pin(self.run_wire(ctx)).await,
+            Protocol::Exec => {
+                let (_name, spawned) = self.template.start_run(ctx, None).await?;
+                Box::pin(exec::run(ctx, self.manifest(), spawned)).await
             }
-            Protocol::Exec => Box::pin(exec::run(ctx, self.manifest(), spawned)).await,
             Protocol::Http => {
-                let port = port.unwrap_or_default();
+                let port = http::free_port()?;
+                let (_name, spawned) = self.template.start_run(ctx, Some(port)).await?;
                 Box::pin(http::run(ctx, self.manifest(), spawned, port)).await
             }
         }

@@ -9,7 +9,7 @@ use adjutant_core::{
 };
 use adjutant_wire as wire;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) use self::{
     models::{model_answer, model_delta, model_request},
@@ -65,15 +65,18 @@ pub(crate) fn scope(ctx: &RunContext) -> wire::RunScope {
     }
 }
 
+/// What people say to the run.
+pub(crate) fn said(messages: &[Message]) -> Result<Vec<wire::RunMessage>, AgentError> {
+    let said = messages.iter();
+    said.map(|message| reread("message", value(message)))
+        .collect()
+}
+
 /// The run's input as the agent gets it.
 pub(crate) fn input(ctx: &RunContext) -> Result<wire::RunInput, AgentError> {
     let input = ctx.input();
     Ok(wire::RunInput {
-        messages: input
-            .messages
-            .iter()
-            .map(|message| reread("input", value(message)))
-            .collect::<Result<_, _>>()?,
+        messages: said(&input.messages)?,
         data: (!input.data.is_null()).then(|| tree(&input.data)),
     })
 }
@@ -118,6 +121,15 @@ pub(crate) fn child_result(child: &ChildOutcome) -> wire::ChildResult {
     }
 }
 
+/// What a question is about. A form or an address is a question too: its schema goes along, and what is entered comes with
+/// the decision.
+pub(crate) fn question(kind: wire::InputKind, schema: Option<Value>, about: Option<Value>) -> Json {
+    match (kind, schema) {
+        (wire::InputKind::Approval, None) => about.map(Json::from).unwrap_or_default(),
+        (kind, schema) => json!({ "kind": kind, "schema": schema, "data": about }).into(),
+    }
+}
+
 pub(crate) fn answer(decision: Decision) -> wire::InputAnswer {
     wire::InputAnswer {
         action: match (decision.expired, decision.approved) {
@@ -146,7 +158,6 @@ pub(crate) fn result(
         .into_iter()
         .map(|artifact| reread("artifact", artifact))
         .collect();
-    let usage = usage.unwrap_or_default();
     Ok(RunResult {
         final_output: match (output.data, output.text) {
             (Some(data), _) => data.into(),
@@ -154,15 +165,21 @@ pub(crate) fn result(
             (None, None) => Json::null(),
         },
         final_messages: messages?,
-        usage: Usage {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cached_tokens: usage.cache_read_tokens.unwrap_or_default(),
-            cost_usd: usage.cost_usd,
-            ..Usage::default()
-        },
+        usage: self::usage(usage),
         artifacts: artifacts?,
     })
+}
+
+/// What the agent measured itself.
+pub(crate) fn usage(usage: Option<wire::TokenUsage>) -> Usage {
+    let usage = usage.unwrap_or_default();
+    Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cache_read_tokens.unwrap_or_default(),
+        cost_usd: usage.cost_usd,
+        ..Usage::default()
+    }
 }
 
 pub(crate) fn failure(error: &ErrorInfo) -> wire::AgentFailure {
@@ -233,8 +250,6 @@ pub(crate) fn budget(left: BudgetLeft) -> Option<wire::RunBudget> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -19,5 +19,12 @@ mod farewell;
 mod handshake;
 mod idle;
 mod session;
+mod steering;
+mod turn;
 
-pub(crate) use self::{door::Door, peer::Peer, session::Session};
+pub(crate) use self::{
+    door::Door,
+    peer::Peer,
+    session::{Conclusion, Session},
+    turn::{Past, past},
+};

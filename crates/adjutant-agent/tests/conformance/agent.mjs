@@ -56,6 +56,13 @@ const modes = {
     return (await run.delegate("team", [child, child], "settle")).map(({ runId }) => runId);
   },
   environment: (run) => run.environment[run.data.name] ?? null,
+  suspend(run) {
+    const { resume, state, data } = run;
+    if (resume) return { action: resume.ship.action, state };
+    if (state) return { state };
+    if (data.wakeAt) run.suspend({ wakeAt: data.wakeAt, state: { n: 1 } });
+    run.suspend({ requests: { ship: { message: "May I?" } }, state: { n: 1 } });
+  },
   async list(run) {
     return (await run.tools()).map(({ name }) => name);
   },

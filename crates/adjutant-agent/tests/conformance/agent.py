@@ -79,6 +79,16 @@ def fan(run):
     return len(naps)
 
 
+def suspend(run):
+    if run.resume is not None:
+        return {"action": run.resume["ship"]["action"], "state": run.state}
+    if run.state is not None:
+        return {"state": run.state}
+    if "wakeAt" in run.data:
+        run.suspend(wake_at=run.data["wakeAt"], state={"n": 1})
+    run.suspend({"ship": {"message": "May I?"}}, state={"n": 1})
+
+
 def fail(run):
     raise AgentError("conformance_failure", "as told", retriable=False, details={"a": 1})
 
@@ -95,7 +105,7 @@ MODES = {
     "stream": generate,
     "environment": lambda run: run.environment.get(run.data["name"]),
     "print": stray,
-    **{code.__name__: code for code in (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail)},
+    **{code.__name__: code for code in (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail, suspend)},
 }
 
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use adjutant_agent::{
-    AgentError, Run, RunResult, Server,
+    AgentError, Run, RunResult, Server, Suspension,
     wire::{Child, FailurePolicy, RunInput, RunMessage},
 };
 use serde_json::{Map, Value, json};
@@ -56,6 +56,7 @@ fn work(run: &mut Run, mode: &str, data: &Value) -> RunResult<Value> {
         "delegate" => delegate(run),
         "list" => Ok(run.tools()?.into_iter().map(|tool| tool.name).collect()),
         "tools" => Ok(json!([search(run)?, search(run)?])),
+        "suspend" => suspend(run, data),
         "fan" => fan(run, number("n")),
         "environment" => {
             let name = data["name"].as_str().unwrap_or_default();
@@ -133,6 +134,21 @@ fn search(run: &mut Run) -> RunResult<Value> {
         .first()
         .map(|block| block["text"].clone())
         .unwrap_or_default())
+}
+
+fn suspend(run: &Run, data: &Value) -> RunResult<Value> {
+    let state = run.state::<Value>()?;
+    if let Some(answer) = run.resume("ship") {
+        return Ok(json!({"action": answer.action, "state": state}));
+    }
+    if state.is_some() {
+        return Ok(json!({"state": state}));
+    }
+    let wait = match data["wakeAt"].as_str() {
+        Some(wake_at) => Suspension::until(wake_at),
+        None => Suspension::question("ship", "May I?"),
+    };
+    Err(run.suspend(wait.state(json!({"n": 1}))))
 }
 
 fn fan(run: &Run, count: u64) -> RunResult<Value> {

@@ -83,6 +83,16 @@ async def delegate(run):
     return [child.run_id for child in children]
 
 
+async def suspend(run):
+    if run.resume is not None:
+        return {"action": run.resume["ship"]["action"], "state": run.state}
+    if run.state is not None:
+        return {"state": run.state}
+    if "wakeAt" in run.data:
+        run.suspend(wake_at=run.data["wakeAt"], state={"n": 1})
+    run.suspend({"ship": {"message": "May I?"}}, state={"n": 1})
+
+
 async def fail(run):
     raise AgentError("conformance_failure", "as told", retriable=False, details={"a": 1})
 
@@ -111,7 +121,7 @@ async def listed(run):
     return [tool["name"] for tool in await run.tools()]
 
 
-CODES = (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail, delegate, crash, echo, state, large, environment)
+CODES = (steps, waits, swallow, busy, events, steered, tools, generate, fan, fail, delegate, crash, echo, state, large, environment, suspend)
 MODES = {"list": listed, "stream": generate, "print": stray, **{code.__name__: code for code in CODES}}
 
 

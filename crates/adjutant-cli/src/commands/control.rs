@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adjutant::{
     Store,
-    core::{Json, RunId, RunState, Timestamp},
+    core::{Json, Message, RunId, RunState, STEER_SIGNAL, Timestamp},
     queue::{Command, PrunePolicy},
 };
 use clap::Args;
@@ -107,6 +107,27 @@ impl Signal {
             &told,
         )
         .await
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Steer {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// What is said to it
+    text: String,
+}
+
+impl Steer {
+    pub async fn run(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
+        let run = ids::resolve(&**store, &self.run).await?;
+        let messages = serde_json::json!([Message::user(self.text)]).into();
+        let command = Command::Signal {
+            name: STEER_SIGNAL.to_owned(),
+            payload: messages,
+        };
+        act(context, store, run, command, "is told").await
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Runs {
     Fork(again::Fork),
     /// Tell a run something
     Signal(control::Signal),
+    /// Say something to a run at work, if its agent listens
+    Steer(control::Steer),
     /// Answer a run's question with yes
     Approve(answer::Answer),
     /// Answer a run's question with no
@@ -172,6 +174,7 @@ impl Runs {
             }
             Self::Fork(fork) => fork.run(context, &store).await,
             Self::Signal(signal) => signal.run(context, &store).await,
+            Self::Steer(steer) => steer.run(context, &store).await,
             Self::Approve(answer) => answer.run(context, &store, true).await,
             Self::Deny(answer) => answer.run(context, &store, false).await,
             Self::Prune(prune) => prune.run(context, &store).await,

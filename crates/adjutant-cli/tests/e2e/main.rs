@@ -28,3 +28,4 @@ mod running;
 mod secrets;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
+mod turns;

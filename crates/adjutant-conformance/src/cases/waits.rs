@@ -1,12 +1,12 @@
 //! What may take days.
 
-use adjutant_wire::{AgentRequest, RpcError};
+use adjutant_wire::{AgentRequest, Checkpoint, RpcError};
 use serde_json::{Value, json};
 
 use super::{Case, Needs::Modes, case};
 use crate::{
     fault::{Check, ensure},
-    host::{Host, ends, mode},
+    host::{Host, ends, mode, with_data},
     journal::Journal,
     program::Program,
 };
@@ -62,7 +62,59 @@ pub(super) const CASES: &[Case] = &[
         "children come back in the order they were named",
         delegated,
     ),
+    case(
+        "waits/input-required",
+        3,
+        Modes,
+        "an attempt may end with questions and a state, and a later one gets the answers",
+        input_required,
+    ),
+    case(
+        "waits/wake-at",
+        3,
+        Modes,
+        "an attempt may end with a time and a state, and a later one begins with them",
+        wake_at,
+    ),
 ];
+
+fn input_required(program: &Program) -> Check {
+    let mut host = Host::start(program)?;
+    let outcome = host.drive(&mode("suspend", 1), &mut Journal::default())?;
+    ends(&outcome, "input_required", &Value::Null)?;
+    let result = outcome.unwrap_or_default();
+    let message = &result["inputRequests"]["ship"]["message"];
+    ensure!(message == "May I?", "it asks {}", result["inputRequests"]);
+    let mut next = mode("suspend", 2);
+    next.checkpoint = Some(state_of(&result));
+    let answers = json!({"ship": {"action": "accept", "by": "ann"}});
+    next.resume = answers.as_object().cloned();
+    let outcome = host.drive(&next, &mut Journal::default())?;
+    let expected = json!({"action": "accept", "state": {"n": 1}});
+    ends(&outcome, "end_turn", &expected)
+}
+
+fn wake_at(program: &Program) -> Check {
+    const WHEN: &str = "2030-01-01T00:00:00Z";
+    let mut host = Host::start(program)?;
+    let first = with_data("run-1", 1, json!({"mode": "suspend", "wakeAt": WHEN}));
+    let outcome = host.drive(&first, &mut Journal::default())?;
+    ends(&outcome, "yield", &Value::Null)?;
+    let result = outcome.unwrap_or_default();
+    ensure!(result["wakeAt"] == WHEN, "it wakes at {}", result["wakeAt"]);
+    let mut next = mode("suspend", 2);
+    next.checkpoint = Some(state_of(&result));
+    let outcome = host.drive(&next, &mut Journal::default())?;
+    ends(&outcome, "end_turn", &json!({"state": {"n": 1}}))
+}
+
+/// The state that an attempt ended with, as the next one gets it.
+fn state_of(result: &Value) -> Checkpoint {
+    Checkpoint {
+        seq: 1,
+        state: result["state"].clone(),
+    }
+}
 
 fn go(program: &Program, answers: &[(&str, Value)], expected: &Value) -> Check {
     let mut journal = Journal::with(answers);

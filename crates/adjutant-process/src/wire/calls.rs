@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use adjutant_core::{AgentError, ApprovalRequest, Delegate, Json, RunContext};
 use adjutant_wire::{
-    AgentRequest, Call, CheckpointSave, CheckpointSaved, Delegated, Empty, ErrorCode, InputKind,
-    InputRequest, Outcome, RpcError, RunScope, Signal, SignalWait, Sleep,
+    AgentRequest, Call, CheckpointSave, CheckpointSaved, Delegated, Empty, ErrorCode, InputRequest,
+    Outcome, RpcError, RunScope, Signal, SignalWait, Sleep,
 };
-use serde_json::json;
 
 use crate::convert;
 
@@ -114,15 +113,10 @@ async fn delegate(ctx: &RunContext, call: adjutant_wire::Delegate) -> Outcome {
     })
 }
 
-/// A form or an address is a question too: its schema goes along, and what is entered comes with the decision.
 async fn ask(ctx: &RunContext, call: InputRequest) -> Outcome {
     let mut request = ApprovalRequest::new(call.key, call.message);
     request.expires_in = call.timeout_seconds.map(seconds).transpose()?;
-    let about = call.data.or(call.tool_call);
-    request.data = match (call.kind, call.schema) {
-        (InputKind::Approval, None) => about.map(Json::from).unwrap_or_default(),
-        (kind, schema) => json!({ "kind": kind, "schema": schema, "data": about }).into(),
-    };
+    request.data = convert::question(call.kind, call.schema, call.data.or(call.tool_call));
     let decision = ctx
         .request_approval(request)
         .await

@@ -1,13 +1,16 @@
 //! The two requests that the host makes: what goes out, and what the answers mean.
 
-use adjutant_core::{AgentError, AgentKey, RunContext, RunResult};
+use adjutant_core::{AgentError, AgentKey, RunContext};
 use adjutant_wire as wire;
 use adjutant_wire::{Call, StopReason};
+use serde_json::{Map, Value};
 
 use super::{
     calls::MAX_CHECKPOINT_BYTES,
     desk::latest,
     failure::{Failure, protocol_error},
+    session::Conclusion,
+    turn::Turn,
 };
 use crate::{convert, manifest::Manifest, port::StopCause};
 
@@ -28,10 +31,10 @@ pub(super) fn offer(key: &AgentKey, instance: &str, manifest: &Manifest) -> wire
             tools: true,
             llm: Some(wire::LlmAbility { stream: true }),
             input: true,
+            steer: true,
             checkpoint: Some(wire::CheckpointAbility {
                 max_bytes: Some(MAX_CHECKPOINT_BYTES as u64),
             }),
-            ..wire::HostCapabilities::default()
         },
         limits: wire::Limits::default(),
         endpoints: None,
@@ -55,6 +58,7 @@ pub(super) fn greeting(outcome: wire::Outcome) -> Result<wire::Initialized, Agen
 pub(super) fn start(
     ctx: &RunContext,
     answer: &wire::Initialized,
+    resume: Option<Map<String, Value>>,
 ) -> Result<wire::RunStart, AgentError> {
     Ok(wire::RunStart {
         scope: convert::scope(ctx),
@@ -64,6 +68,7 @@ pub(super) fn start(
         params: convert::tree(ctx.params()),
         metadata: convert::tree(ctx.metadata()),
         checkpoint: latest(ctx, 0),
+        resume,
         deadline: convert::deadline(ctx),
         budget: convert::budget(ctx.host().budget_left()),
         environment: ctx.host().environment().into_iter().collect(),
@@ -91,7 +96,7 @@ fn name_among(ctx: &RunContext, agents: &[wire::AgentDescription]) -> Result<Str
 }
 
 /// The attempt's end, after the answer to `run/start`.
-pub(super) fn conclude(manifest: &Manifest, outcome: wire::Outcome) -> Result<RunResult, Failure> {
+pub(super) fn conclude(manifest: &Manifest, outcome: wire::Outcome) -> Result<Conclusion, Failure> {
     let answer: wire::RunResult = read::<wire::RunStart>(outcome)?;
     match answer.stop_reason {
         StopReason::EndTurn | StopReason::MaxTokens | StopReason::MaxTurns => {}
@@ -107,11 +112,8 @@ pub(super) fn conclude(manifest: &Manifest, outcome: wire::Outcome) -> Result<Ru
             let cause = StopCause::Cancelled;
             return Err(Failure { error, cause });
         }
-        StopReason::InputRequired | StopReason::Yield => {
-            let why = "the agent ended its attempt to wait, although no call was parked; \
-                       wait with `input/request`, `sleep` or `signal/wait`";
-            return Err(protocol_error(why).into());
-        }
+        StopReason::InputRequired => return Ok(Conclusion::Turn(Turn::input(answer)?)),
+        StopReason::Yield => return Ok(Conclusion::Turn(Turn::yielded(answer)?)),
     }
     let result = convert::result(answer.output, answer.usage)?;
     let (bytes, limit) = (result.final_output.len(), manifest.max_output_bytes);
@@ -121,7 +123,7 @@ pub(super) fn conclude(manifest: &Manifest, outcome: wire::Outcome) -> Result<Ru
         );
         return Err(AgentError::permanent("output_too_large", why).into());
     }
-    Ok(result)
+    Ok(Conclusion::Result(Box::new(result)))
 }
 
 /// An answer, or the failure that came instead.

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use adjutant_core::{AgentError, EventType, Json, NewEvent, RunContext, RunResult};
+use adjutant_core::{AgentError, EventType, Json, Message, NewEvent, RunContext, RunResult};
 use adjutant_wire as wire;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -14,6 +14,8 @@ use super::{
     farewell, handshake,
     link::Incoming,
     peer::Peer,
+    steering::Steering,
+    turn::Turn as Waiting,
 };
 use crate::{
     convert,
@@ -41,7 +43,15 @@ enum Phase {
     Over,
 }
 
-type Ending = Result<RunResult, Failure>;
+type Ending = Result<Conclusion, Failure>;
+
+/// What an attempt comes to, if it does not fail.
+pub(crate) enum Conclusion {
+    /// The run's result.
+    Result(Box<RunResult>),
+    /// It has to wait; another attempt goes on.
+    Turn(Waiting),
+}
 
 /// The next thing that happens.
 enum Turn {
@@ -51,6 +61,7 @@ enum Turn {
     Exited(crate::Result<ExitReason>),
     Cancelled,
     Alarm(Alarm),
+    Said(Vec<Message>),
 }
 
 pub(crate) struct Session<'a> {
@@ -70,10 +81,20 @@ pub(crate) struct Session<'a> {
     cancel_by: Option<Instant>,
     exit: Option<ExitReason>,
     drained_by: Option<Instant>,
+    /// What people say to the run, where the agent listens.
+    steering: Steering<'a>,
+    /// Answers of people to an earlier attempt.
+    resume: Option<Map<String, Value>>,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(ctx: &'a RunContext, manifest: &'a Manifest, mut peer: Peer) -> Self {
+    /// A conversation about `ctx` with `peer`, with what earlier attempts have left.
+    pub(crate) fn new(
+        ctx: &'a RunContext,
+        manifest: &'a Manifest,
+        mut peer: Peer,
+        resume: Option<Map<String, Value>>,
+    ) -> Self {
         let mut desk = Desk::new(ctx);
         let mut started = json!({ "pid": peer.process.id(), "command": manifest.command });
         if peer.runs > 0 || peer.greeting().is_some() {
@@ -96,12 +117,17 @@ impl<'a> Session<'a> {
             cancel_by: None,
             exit: None,
             drained_by: None,
+            steering: Steering::new(ctx),
+            resume,
         }
     }
 
     /// Holds the conversation and returns what came out. Ends the process, unless it is to be kept and is fit for
     /// another run; then it comes back.
-    pub(crate) async fn run(mut self, keep: bool) -> (Result<RunResult, AgentError>, Option<Peer>) {
+    pub(crate) async fn run(
+        mut self,
+        keep: bool,
+    ) -> (Result<Conclusion, AgentError>, Option<Peer>) {
         let ending = match self.begin() {
             Ok(()) => self.talk().await,
             Err(error) => Err(error.into()),
@@ -114,7 +140,7 @@ impl<'a> Session<'a> {
         let Self {
             ctx, peer, working, ..
         } = self;
-        if let Ok(result) = &ending {
+        if let Ok(Conclusion::Result(result)) = &ending {
             working.spent(&result.usage);
         }
         if keep && self.answered && self.exit.is_none() && !peer.link.ended() {
@@ -127,7 +153,7 @@ impl<'a> Session<'a> {
     /// Sends `initialize`, or `run/start` to a process that has been greeted before.
     fn begin(&mut self) -> Result<(), AgentError> {
         if let Some(greeting) = self.peer.greeting() {
-            let start = handshake::start(self.ctx, greeting)?;
+            let start = handshake::start(self.ctx, greeting, self.resume.take())?;
             return self.start(&start);
         }
         let offer = handshake::offer(self.ctx.agent_key(), self.peer.name.as_str(), self.manifest);
@@ -140,6 +166,9 @@ impl<'a> Session<'a> {
 
     fn start(&mut self, start: &wire::RunStart) -> Result<(), AgentError> {
         let start = self.peer.call(start)?;
+        if self.peer.greeting().is_some_and(|it| it.capabilities.steer) {
+            self.steering.listen();
+        }
         self.phase = Phase::Running { start };
         self.heard = Instant::now();
         Ok(())
@@ -216,6 +245,7 @@ impl<'a> Session<'a> {
             exit = self.peer.process.wait(), if self.exit.is_none() => Turn::Exited(exit),
             () = self.ctx.cancellation(), if self.cancel_by.is_none() && !settled => Turn::Cancelled,
             alarm = ring => Turn::Alarm(alarm),
+            said = self.steering.next(), if !settled => Turn::Said(said),
         }
     }
 
@@ -252,6 +282,11 @@ impl<'a> Session<'a> {
             Turn::Exited(Err(error)) => return ControlFlow::Break(error.into_agent_error().into()),
             Turn::Cancelled => return self.cancel(),
             Turn::Alarm(alarm) => return ControlFlow::Break(self.rung(alarm)),
+            Turn::Said(messages) => {
+                if let Err(error) = self.steer(&messages) {
+                    tracing::warn!(run_id = %self.ctx.run_id(), error = %error.info().message, "a message did not reach the agent");
+                }
+            }
         }
         ControlFlow::Continue(())
     }
@@ -336,7 +371,7 @@ impl<'a> Session<'a> {
 
     fn greeted(&mut self, outcome: wire::Outcome) -> Result<(), AgentError> {
         let greeting = handshake::greeting(outcome)?;
-        let start = handshake::start(self.ctx, &greeting)?;
+        let start = handshake::start(self.ctx, &greeting, self.resume.take())?;
         self.peer.greet(greeting);
         self.start(&start)
     }
@@ -418,6 +453,15 @@ impl<'a> Session<'a> {
                 self.peer.link.send(notice);
             }
         }
+    }
+
+    fn steer(&mut self, messages: &[Message]) -> Result<(), AgentError> {
+        let steer = wire::RunSteer {
+            scope: convert::scope(self.ctx),
+            messages: convert::said(messages)?,
+        };
+        self.peer.link.send(wire::Notification::notice(&steer)?);
+        Ok(())
     }
 
     fn cancel(&mut self) -> ControlFlow<Failure> {

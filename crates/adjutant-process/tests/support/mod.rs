@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,7 @@ pub struct Memory {
     /// What the model answers, piece by piece; without it there is none.
     pub model_says: Option<Vec<String>>,
     pub model_calls: Vec<ModelCall>,
+    pub said: Vec<Message>,
     pub variables: Vec<(String, String)>,
     pub budget: BudgetLeft,
     /// Whether every write fails because somebody else holds the run.
@@ -59,6 +63,7 @@ pub struct Host {
     metadata: Json,
     pub memory: Arc<Mutex<Memory>>,
     pub cancel: watch::Sender<bool>,
+    replayed: AtomicBool,
 }
 
 impl Host {
@@ -252,6 +257,20 @@ impl RunHost for Host {
             response_id: None,
         })
     }
+    fn is_recorded(&self, name: &str) -> bool {
+        // These tests record one wait at most.
+        let used = self.replayed.swap(true, Ordering::SeqCst);
+        !used && self.memory.lock().unwrap().journal.contains_key(name)
+    }
+    async fn steering(&self, seen: usize) -> Result<Vec<Message>> {
+        loop {
+            let said = self.memory.lock().unwrap().said.clone();
+            if let Some(more) = said.get(seen..).filter(|more| !more.is_empty()) {
+                return Ok(more.to_vec());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     fn deadline(&self) -> Option<Timestamp> {
         Some(Timestamp::from_micros(60_000_000))
     }
@@ -388,6 +407,7 @@ def end(data): send(id=2, result=dict(stopReason="end_turn", output=dict(data=da
             metadata: Json::from(json!({ "cwd": "/somewhere" })),
             memory: Arc::clone(&self.memory),
             cancel: self.cancel.clone(),
+            replayed: AtomicBool::new(false),
         }));
         agent.run(&ctx).await.map_err(AgentError::into_info)
     }
