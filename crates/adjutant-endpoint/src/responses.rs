@@ -1,0 +1,6 @@
+//! OpenAI's responses.
+
+mod read;
+mod write;
+
+pub use self::{read::read, write::ResponsesWriter};
