@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    process::{Child, Output},
+    process::{Child, ExitStatus, Output},
     thread,
     time::{Duration, Instant},
 };
@@ -122,18 +122,7 @@ fn finish(program: &Program, mut child: Child, input: Vec<u8>) -> Check<Output> 
     });
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
-    let by = Instant::now() + program.patience;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() >= by {
-            child.kill()?;
-            child.wait()?;
-            return broke(format!("it did not end within {:?}", program.patience));
-        }
-        thread::sleep(Duration::from_millis(2));
-    };
+    let status = end_of(program, &mut child)?;
     drop(writer);
     let joined = |thread: thread::JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
     Ok(Output {
@@ -141,6 +130,22 @@ fn finish(program: &Program, mut child: Child, input: Vec<u8>) -> Check<Output> 
         stdout: joined(stdout),
         stderr: joined(stderr),
     })
+}
+
+/// Waits for a command's end, for as long as there is patience.
+fn end_of(program: &Program, child: &mut Child) -> Check<ExitStatus> {
+    let by = Instant::now() + program.patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= by {
+            child.kill()?;
+            child.wait()?;
+            return broke(format!("it did not end within {:?}", program.patience));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
@@ -243,7 +248,8 @@ fn terminated(program: &Program) -> Check {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let sent = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
     ensure!(sent, "TERM could not be sent");
-    let ended = finish(program, child, Vec::new());
+    // Its output is not read to the end: a program that it started may still wait for input, and hold the output open.
+    let ended = end_of(program, &mut child);
     drop(stdin);
     ended.map(drop)
 }
