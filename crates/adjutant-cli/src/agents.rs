@@ -8,10 +8,12 @@ use std::{
 };
 
 use adjutant::{
+    Agent, Store,
     core::{AgentRegistry, RetryPolicy},
+    harness::{Assistant, Equipped},
     process::{
-        AgentOptions, Environment, Manifest, NativeOptions, NativeProcesses, ProcessAgent,
-        ProcessManager, Secrets,
+        AgentOptions, Environment, Manifest, ManifestError, NativeOptions, NativeProcesses,
+        ProcessAgent, ProcessManager, Secrets,
         usage::{About, Instances, Observed},
     },
     queue::{Concurrency, NewRun},
@@ -19,9 +21,11 @@ use adjutant::{
 
 use crate::{
     context::Context,
+    equipment::{self, EquipmentFile, Outfit, Outfitter},
     failure::{AGENT_NOT_FOUND, BUILD_FAILED, Failure, MANIFEST_INVALID, Result},
     isolation::IsolationFlags,
     output::{Output, Paint},
+    sections,
     told::Told,
     venv::Venv,
 };
@@ -33,6 +37,8 @@ pub const MANIFEST_FILE: &str = "agent.yaml";
 #[derive(Debug, Clone)]
 pub struct Found {
     pub manifest: Manifest,
+    /// The models, tools and money it gets.
+    pub equipment: EquipmentFile,
     /// The manifest's absolute path.
     pub path: PathBuf,
     /// Where its Python is.
@@ -54,7 +60,7 @@ impl Found {
             Err(error) => return Err(not_found(context, path, &file, &error)),
         };
         let shown = context.project.short(&file);
-        let manifest = Manifest::from_yaml(&text).map_err(|error| {
+        let (manifest, equipment) = read(&text).map_err(|error| {
             Failure::usage(
                 MANIFEST_INVALID,
                 format!("the manifest {shown} is not valid"),
@@ -66,6 +72,7 @@ impl Found {
             .map_err(|error| Failure::io(format!("failed to find {shown}"), &error))?;
         Ok(Self {
             manifest,
+            equipment,
             path,
             venv: None,
             flags: IsolationFlags::default(),
@@ -120,6 +127,14 @@ impl Found {
 
     /// The same agent confined as a command's flags say.
     pub fn confined(mut self, flags: IsolationFlags) -> Result<Self> {
+        if self.is_assistant() {
+            if flags.confines() {
+                let message = format!("{} has no process of its own to confine", self.key());
+                return Err(Failure::usage(MANIFEST_INVALID, message)
+                    .hint("set `isolation` of its servers, below `mcp_servers` in its manifest"));
+            }
+            return Ok(Self { flags, ..self });
+        }
         flags.apply(&mut self.manifest);
         self.manifest.validate().map_err(|problems| {
             let each: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -127,6 +142,11 @@ impl Found {
             Failure::usage(MANIFEST_INVALID, message).because(each.join("; "))
         })?;
         Ok(Self { flags, ..self })
+    }
+
+    /// Whether it is made of a model and tools alone, without a program.
+    pub fn is_assistant(&self) -> bool {
+        self.manifest.command.is_empty()
     }
 
     /// The agent's key.
@@ -208,12 +228,27 @@ pub async fn build(context: &Context, agents: &[Found]) -> Result<()> {
     Ok(())
 }
 
-/// The agents, ready to be driven; what becomes of their runs is told on `told`.
-pub fn registry(
+/// Reads a manifest: of a program, or of an agent that is a model with instructions and tools.
+fn read(text: &str) -> std::result::Result<(Manifest, EquipmentFile), ManifestError> {
+    let (rest, own) = sections::split(text, equipment::file::KEYS);
+    let equipment = EquipmentFile::read(&own)?;
+    let (_, command) = sections::split(&rest, &["command"]);
+    let manifest = if equipment.model.is_some() && sections::is_blank(&command) {
+        Manifest::without_program(&rest)
+    } else {
+        Manifest::from_yaml(&rest)
+    };
+    Ok((manifest?, equipment))
+}
+
+/// The agents, ready to be driven, and what has to be kept for them; what becomes of their runs is told on `told`.
+pub async fn registry(
+    context: &Context,
+    store: &dyn Store,
     agents: &[Found],
     told: Option<&Output>,
     instances: &Instances,
-) -> Result<AgentRegistry> {
+) -> Result<(AgentRegistry, Outfit)> {
     let mut options = NativeOptions::default();
     options.allow_degraded = agents.iter().any(|agent| agent.flags.allow_degraded);
     let processes = NativeProcesses::with(options);
@@ -223,8 +258,21 @@ pub fn registry(
     })?);
     let base = Environment::inherited(crate::project::variables());
     let secrets = Secrets::new(crate::project::variables());
+    let about = About {
+        agent: "mcp".to_owned(),
+        isolation: String::new(),
+    };
+    let servers = Observed::new(Arc::clone(&processes), about, instances.clone());
+    let mut outfitter =
+        Outfitter::new(context, store, agents, Arc::new(servers), base.clone()).await?;
     let mut registry = AgentRegistry::new();
     for found in agents {
+        let equipment = outfitter.equip(found, agents)?;
+        if found.is_assistant() {
+            let assistant = Assistant::new(found.key(), outfitter.assistant(found)?);
+            register(&mut registry, Equipped::new(assistant, equipment), told)?;
+            continue;
+        }
         let mut base = base.clone();
         let mut manifest = found.manifest.clone();
         if let Some(venv) = &found.venv {
@@ -243,12 +291,20 @@ pub fn registry(
             Arc::new(processes),
             AgentOptions::default().secrets(secrets.clone()),
         );
-        match told {
-            Some(out) => registry.register(Told::new(agent, out.clone()))?,
-            None => registry.register(agent)?,
-        }
+        register(&mut registry, Equipped::new(agent, equipment), told)?;
     }
-    Ok(registry)
+    Ok((registry, outfitter.finish()))
+}
+
+fn register(
+    registry: &mut AgentRegistry,
+    agent: impl Agent + 'static,
+    told: Option<&Output>,
+) -> Result<()> {
+    Ok(match told {
+        Some(out) => registry.register(Told::new(agent, out.clone()))?,
+        None => registry.register(agent)?,
+    })
 }
 
 fn agents_below(folder: &Path) -> Vec<PathBuf> {

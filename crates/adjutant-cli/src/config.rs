@@ -15,9 +15,10 @@ use adjutant::{RunnerConfig, Synchronous, core::Limits, has_password, logs, show
 use serde::Serialize;
 
 use crate::{
+    equipment::{Blocks, blocks},
     failure::{CONFIG_INVALID, Failure, Result},
     project::{CONFIG_FILE, LOGS_DIR, Project},
-    units,
+    sections, units,
 };
 
 /// Where a value came from.
@@ -53,6 +54,8 @@ pub struct Setting {
 #[derive(Debug, Clone)]
 pub struct Config {
     settings: BTreeMap<&'static str, Setting>,
+    /// What is no single value.
+    pub blocks: Blocks,
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
 }
@@ -83,6 +86,7 @@ impl Config {
                     )
                 })
                 .collect(),
+            blocks: Blocks::default(),
             file: None,
         }
     }
@@ -98,6 +102,9 @@ impl Config {
             problems.extend(config.set(found.key, found.value, origin, &found.variable));
         }
         problems.extend(config.apply(flags));
+        let blocks = std::mem::take(&mut config.blocks);
+        config.blocks = blocks
+            .with_environment(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
         if problems.is_empty() {
             problems.extend(
                 config
@@ -143,6 +150,11 @@ impl Config {
         };
         self.file = Some(path.clone());
         let shown = PathBuf::from(project.short(&path));
+        let (text, blocks) = sections::split(&text, blocks::KEYS);
+        match Blocks::read(&blocks) {
+            Ok(blocks) => self.blocks = blocks,
+            Err(error) => return Ok(vec![format!("{}: {error}", shown.display())]),
+        }
         match file::parse(&shown, &text) {
             Err(problem) => Ok(vec![problem]),
             Ok(entries) => Ok(entries

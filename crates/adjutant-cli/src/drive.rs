@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agents::{self, Found},
     context::Context,
+    equipment::Outfit,
     failure::{CONFIG_INVALID, Failure, Result},
     interrupt::Interrupts,
     observation::Observation,
@@ -66,18 +67,36 @@ pub fn runner_config(context: &Context) -> RunnerConfig {
     }
 }
 
+/// What a worker needs around it, as long as it lives.
+pub struct Backstage {
+    outfit: Outfit,
+    _observation: Observation,
+}
+
+impl Backstage {
+    /// Ends what the worker's agents used.
+    pub async fn close(self) {
+        self.outfit.close().await;
+    }
+}
+
 /// A worker, its note beside the store, and what lets others look at its instances as long as it lives.
-pub fn worker(
+pub async fn worker(
     context: &Context,
     store: &Arc<dyn Store>,
     agents: &[Found],
     config: RunnerConfig,
     run: Option<RunId>,
-) -> Result<(AgentRunner, Option<Posted>, Observation)> {
+) -> Result<(AgentRunner, Option<Posted>, Backstage)> {
     // Who drives one run sees its events instead.
     let told = run.is_none().then_some(&context.out);
     let observation = Observation::start(context)?;
-    let registry = agents::registry(agents, told, observation.instances())?;
+    let instances = observation.instances();
+    let (registry, outfit) = agents::registry(context, &**store, agents, told, instances).await?;
+    let observation = Backstage {
+        outfit,
+        _observation: observation,
+    };
     let runner = AgentRunner::new(Arc::clone(store), registry, config).map_err(|error| {
         Failure::usage(CONFIG_INVALID, "the worker's settings cannot work")
             .because(error.to_string())
@@ -117,20 +136,27 @@ pub fn notes_folder(context: &Context) -> Option<PathBuf> {
 /// Works on the run until it has ended.
 pub async fn drive(drive: Drive<'_>) -> Result<Ended> {
     let config = runner_config(drive.context);
-    let (runner, posted, _observation) = worker(
+    let (runner, posted, backstage) = worker(
         drive.context,
         &drive.store,
         drive.agents,
         config,
         Some(drive.run),
-    )?;
+    )
+    .await?;
+    let ended = work_on(&drive, runner, posted).await;
+    backstage.close().await;
+    ended
+}
+
+async fn work_on(drive: &Drive<'_>, runner: AgentRunner, posted: Option<Posted>) -> Result<Ended> {
     let stop = CancellationToken::new();
     let mut work = tokio::spawn({
         let stop = stop.clone();
         async move { runner.run_loop(stop).await }
     });
     let mut interrupts = Interrupts::new()?;
-    let mut watch = Watch::new(&drive);
+    let mut watch = Watch::new(drive);
     let ended = tokio::select! {
         ended = watch.until_done() => ended?,
         _ = interrupts.next() => Ended::Interrupted,

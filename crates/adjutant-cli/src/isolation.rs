@@ -15,6 +15,11 @@ pub struct IsolationFlags {
 }
 
 impl IsolationFlags {
+    /// Whether a profile was named.
+    pub const fn confines(self) -> bool {
+        self.isolation.is_some()
+    }
+
     /// Puts the profile in the manifest's place.
     pub fn apply(self, manifest: &mut Manifest) {
         if let Some(profile) = self.isolation {

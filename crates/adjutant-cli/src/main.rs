@@ -9,6 +9,7 @@ mod failure;
 mod output;
 mod paste;
 mod project;
+mod sections;
 mod units;
 mod venv;
 
@@ -17,6 +18,7 @@ mod context;
 
 mod agents;
 mod approvals;
+mod equipment;
 mod ids;
 mod input;
 mod isolation;

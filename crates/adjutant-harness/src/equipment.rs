@@ -10,10 +10,10 @@ use adjutant_tools::ToolRegistry;
 
 use crate::policy::{BudgetPolicy, ToolPolicy};
 
-/// What an attempt gets while it lasts: environment variables for its process, taken back when this is dropped.
-pub trait Grants: Send + Sync {
-    /// Opens access for this attempt and returns the variables that lead there; what is returned second keeps it open.
-    fn open(&self, ctx: &RunContext) -> (Vec<(String, String)>, Box<dyn Send + Sync>);
+/// Who is there while an attempt lasts: gives its process access to something, and takes it back at the end.
+pub trait Attendant: Send + Sync {
+    /// An attempt begins. Returns environment variables for its process, and what is to be dropped at its end.
+    fn attend(&self, ctx: &RunContext) -> (Vec<(String, String)>, Box<dyn Send + Sync>);
 }
 
 /// What an agent is given. Cheap to clone; agents share what is in it.
@@ -41,8 +41,8 @@ pub struct Equipment {
     pub prices: Option<Arc<PriceTable>>,
     /// Who is told of calls.
     pub tracer: Option<Tracer>,
-    /// What its process gets.
-    pub grants: Option<Arc<dyn Grants>>,
+    /// Who is there while an attempt lasts.
+    pub attendant: Option<Arc<dyn Attendant>>,
 }
 
 impl std::fmt::Debug for Equipment {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use adjutant_core::{Agent, AgentError, AgentKey, ErrorInfo, RunContext, RunResult, Usage};
+use adjutant_telemetry::{AttemptTrace, Scope};
 use async_trait::async_trait;
 
 use crate::{
     equipment::Equipment,
     host::{EquippedHost, context},
+    trace,
 };
 
 /// Any agent, with models and tools in its context.
@@ -23,23 +25,23 @@ impl<A: Agent> Equipped<A> {
         Self { agent, equipment }
     }
 
-    fn equip(&self, ctx: &RunContext) -> (RunContext, Box<dyn Send + Sync>) {
+    fn equip(&self, ctx: &RunContext, scope: Option<&Scope>) -> (RunContext, Box<dyn Send + Sync>) {
         let host = |environment| {
-            let inner = Arc::clone(ctx.host());
-            context(Arc::new(EquippedHost::new(
-                inner,
-                self.equipment.clone(),
-                environment,
-            )))
+            let (inner, equipment) = (Arc::clone(ctx.host()), self.equipment.clone());
+            let host = EquippedHost::new(inner, equipment, environment, scope.cloned());
+            context(Arc::new(host))
         };
-        match &self.equipment.grants {
-            None => (host(Vec::new()), Box::new(())),
-            Some(grants) => {
-                // The endpoint calls through a context of its own, so that its names are counted apart from the agent's.
-                let (environment, kept) = grants.open(&host(Vec::new()));
-                (host(environment), kept)
-            }
-        }
+        let mut environment: Vec<_> = scope
+            .iter()
+            .map(|scope| ("TRACEPARENT".to_owned(), scope.traceparent()))
+            .collect();
+        let Some(attendant) = &self.equipment.attendant else {
+            return (host(environment), Box::new(()));
+        };
+        // The attendant calls through a context of its own, so that its names are counted apart from the agent's.
+        let (more, kept) = attendant.attend(&host(Vec::new()));
+        environment.extend(more);
+        (host(environment), kept)
     }
 }
 
@@ -50,12 +52,20 @@ impl<A: Agent> Agent for Equipped<A> {
     }
 
     async fn run(&self, ctx: &RunContext) -> Result<RunResult, AgentError> {
-        let (ctx, _kept) = self.equip(ctx);
-        let mut result = self.agent.run(&ctx).await?;
-        if result.usage == Usage::default() {
+        let tracer = self.equipment.tracer.as_ref();
+        let trace = tracer.map(|tracer| trace::begin(tracer, ctx));
+        let scope = trace.as_ref().map(AttemptTrace::scope);
+        let (ctx, _kept) = self.equip(ctx, scope.as_ref());
+        let mut result = self.agent.run(&ctx).await;
+        if let Ok(result) = &mut result
+            && result.usage == Usage::default()
+        {
             result.usage = ctx.usage();
         }
-        Ok(result)
+        if let Some(trace) = trace {
+            trace::end(trace, &ctx, &result);
+        }
+        result
     }
 
     async fn cancel(&self, ctx: &RunContext) {

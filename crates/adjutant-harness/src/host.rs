@@ -10,6 +10,7 @@ use adjutant_core::{
     Delegate, DeltaSink, Error, EventType, HostStep, Json, ModelCall, ModelResponse, NewEvent,
     RunContext, RunHost, RunId, StepBody, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
 };
+use adjutant_telemetry::{Failure, Scope};
 use adjutant_tools::{Caller, ToolSet};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub(crate) struct EquippedHost {
     pub toolset: OnceCell<ToolSet>,
     /// When the run made its first call.
     pub began: OnceCell<Timestamp>,
+    /// Where spans of this attempt belong.
+    pub scope: Option<Scope>,
     usage: Mutex<Usage>,
     environment: Vec<(String, String)>,
 }
@@ -47,6 +50,7 @@ impl EquippedHost {
         inner: Arc<dyn RunHost>,
         equipment: Equipment,
         environment: Vec<(String, String)>,
+        scope: Option<Scope>,
     ) -> Self {
         let whom = inner.metadata().to::<Whom>().ok();
         let caller = Caller {
@@ -74,6 +78,7 @@ impl EquippedHost {
             tools: OnceCell::new(),
             toolset: OnceCell::new(),
             began: OnceCell::new(),
+            scope,
             usage: Mutex::default(),
             environment,
         }
@@ -134,7 +139,14 @@ impl RunHost for EquippedHost {
         self.inner.state()
     }
     async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError> {
-        self.inner.step(step, body).await
+        let recorded = self.inner.is_recorded(&step.name);
+        let span = self.scope.as_ref().filter(|_| !recorded);
+        let span = span.map(|scope| scope.step(&step.name));
+        let result = self.inner.step(step, body).await;
+        if let Some(span) = span {
+            span.end(result.as_ref().map(drop).map_err(Failure::from));
+        }
+        result
     }
     fn is_recorded(&self, name: &str) -> bool {
         self.inner.is_recorded(name)

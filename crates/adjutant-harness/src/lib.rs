@@ -26,12 +26,13 @@ mod policy;
 mod purse;
 mod recorded;
 mod tool;
+mod trace;
 
 mod assistant;
 
 pub use crate::{
     assistant::{Assistant, AssistantSpec, Compaction, ContextPolicy},
-    equipment::{Equipment, Grants},
+    equipment::{Attendant, Equipment},
     equipped::Equipped,
     policy::{BudgetPolicy, Money, OnExceeded, Spend, ToolPolicy},
 };

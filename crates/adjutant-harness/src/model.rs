@@ -8,6 +8,7 @@ use adjutant_core::{
     ModelResponse, OnInterrupt, RetryPolicy, StepKind, TokenUsage, Usage,
 };
 use adjutant_llm::{LanguageModel, estimate_input_tokens};
+use adjutant_telemetry::Failure;
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
@@ -104,9 +105,30 @@ impl EquippedHost {
         request: &ModelRequest,
         step: &str,
         held: Option<&Held>,
-        deltas: Option<&mut DeltaSink<'_>>,
+        mut deltas: Option<&mut DeltaSink<'_>>,
     ) -> Result<ModelResponse, AgentError> {
-        let result = self.generate_and_tell(model, request, step, deltas).await;
+        let mut span = self.scope.as_ref().map(|scope| scope.chat(request));
+        let result = {
+            let mut watch = |delta: ModelDelta| {
+                if let Some(span) = &mut span {
+                    span.first_chunk();
+                }
+                if let Some(deltas) = &mut deltas {
+                    deltas(delta);
+                }
+            };
+            self.generate_and_tell(model, request, step, &mut watch)
+                .await
+        };
+        if let Some(span) = span {
+            match &result {
+                Ok(response) => span.end(Ok(response)),
+                Err(error) => span.end(Err(Failure {
+                    kind: error.kind.failure_kind(),
+                    message: &error.message,
+                })),
+            }
+        }
         if let (Some(held), Some(purse)) = (held, &self.purse) {
             let actual = match &result {
                 Ok(response) => spent(response),
@@ -133,7 +155,7 @@ impl EquippedHost {
         model: &dyn LanguageModel,
         request: &ModelRequest,
         step: &str,
-        mut deltas: Option<&mut DeltaSink<'_>>,
+        deltas: &mut DeltaSink<'_>,
     ) -> adjutant_llm::Result<ModelResponse> {
         let gathered = std::sync::Mutex::new(Gathered::default());
         let next = || {
@@ -148,9 +170,7 @@ impl EquippedHost {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             kept.add(&delta);
             drop(kept);
-            if let Some(deltas) = &mut deltas {
-                deltas(delta);
-            }
+            deltas(delta);
         };
         let mut answer = pin!(model.generate(request, Some(&mut sink)));
         let mut tick = tokio::time::interval(GATHER);

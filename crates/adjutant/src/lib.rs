@@ -7,11 +7,20 @@
 
 mod open;
 
+pub use adjutant_budget as budget;
 pub use adjutant_core as core;
+#[cfg(feature = "harness")]
+pub use adjutant_endpoint as endpoint;
 pub use adjutant_events as events;
 pub use adjutant_executor as executor;
+#[cfg(feature = "harness")]
+pub use adjutant_harness as harness;
+#[cfg(feature = "harness")]
+pub use adjutant_llm as llm;
 #[cfg(feature = "process")]
 pub use adjutant_logs as logs;
+#[cfg(feature = "harness")]
+pub use adjutant_mcp as mcp;
 #[cfg(feature = "postgres")]
 pub use adjutant_postgres as postgres;
 #[cfg(feature = "process")]
@@ -23,6 +32,10 @@ pub use adjutant_redis as redis;
 pub use adjutant_sqlite as sqlite;
 pub use adjutant_state as state;
 pub use adjutant_store as store;
+#[cfg(feature = "harness")]
+pub use adjutant_telemetry as telemetry;
+#[cfg(feature = "harness")]
+pub use adjutant_tools as tools;
 
 pub use adjutant_core::{
     Agent, AgentError, AgentFn, AgentKey, AgentRegistry, ApprovalRequest, ChildOutcome, Decision,

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use adjutant::{
-    RunState, RunnerConfig, Store, core::AgentKey, executor::Drained, queue::RunFilter,
+    AgentRunner, RunState, RunnerConfig, Store, core::AgentKey, executor::Drained, queue::RunFilter,
 };
 
 use crate::{
@@ -115,7 +115,24 @@ impl Worker {
     ) -> Result<Stopped> {
         let config = self.config(context);
         let (concurrency, grace) = (config.concurrency, config.drain_grace);
-        let (runner, posted, _observation) = drive::worker(context, store, agents, config, None)?;
+        let (runner, posted, backstage) =
+            drive::worker(context, store, agents, config, None).await?;
+        let limits = (concurrency, grace);
+        let stopped = self.serve_with(context, store, agents, changes, limits, (runner, posted));
+        let stopped = stopped.await;
+        backstage.close().await;
+        stopped
+    }
+
+    async fn serve_with(
+        &self,
+        context: &Context,
+        store: &Arc<dyn Store>,
+        agents: &[Found],
+        changes: Option<&mut Changes>,
+        (concurrency, grace): (usize, Duration),
+        (runner, posted): (AgentRunner, Option<Posted>),
+    ) -> Result<Stopped> {
         let names: Vec<&str> = agents.iter().map(Found::key).collect();
         let out = &context.out;
         out.note(&format!(

@@ -10,9 +10,10 @@ use std::{
 
 use adjutant_budget::Amount;
 use adjutant_core::{
-    AgentError, EFFECT_INDETERMINATE, EventType, HostStep, Json, RetryAdvice, RetryPolicy,
+    AgentError, EFFECT_INDETERMINATE, Effect, EventType, HostStep, Json, RetryAdvice, RetryPolicy,
     StepKind, ToolAnswer, ToolSpec, ToolUse,
 };
+use adjutant_telemetry::{Failure, ToolSpan};
 use adjutant_tools::{
     ClientPort, DEFAULT_TIMEOUT, InputResume, Invocation, Progress, ToolError, ToolRegistry,
 };
@@ -89,7 +90,17 @@ impl Round<'_> {
             self.tell_call();
         }
         let effect = self.spec.effect;
-        let recorded = match self.invoke().await {
+        let span = self.host.scope.as_ref().map(|scope| {
+            let mut span = scope.tool(self.call);
+            span.describe(self.spec);
+            span
+        });
+        let traceparent = span.as_ref().map(ToolSpan::traceparent);
+        let invoked = self.invoke(traceparent.as_deref()).await;
+        if let Some(span) = span {
+            span_end(span, &invoked, effect);
+        }
+        let recorded = match invoked {
             Ok(recorded) => {
                 sent.fetch_add(1, Relaxed);
                 recorded
@@ -118,7 +129,7 @@ impl Round<'_> {
         Ok(Json::from_value(&recorded)?)
     }
 
-    async fn invoke(&self) -> Result<Recorded, ToolError> {
+    async fn invoke(&self, traceparent: Option<&str>) -> Result<Recorded, ToolError> {
         let host = self.host;
         let set = host
             .toolset(self.registry)
@@ -144,6 +155,7 @@ impl Round<'_> {
                 .flatten()
                 .min()
                 .unwrap_or(DEFAULT_TIMEOUT),
+            traceparent,
             progress: Some(&progress),
             port: Some(&port as &dyn ClientPort),
             resume: self.resume,
@@ -193,6 +205,17 @@ impl Round<'_> {
         });
         self.host
             .note(EventType::ToolResult, shortened(payload, "result"));
+    }
+}
+
+fn span_end(span: ToolSpan, invoked: &Result<Recorded, ToolError>, effect: Effect) {
+    match invoked {
+        Ok(Recorded::Answer(answer)) => span.end(Ok(answer)),
+        Ok(Recorded::InputRequired { .. }) => span.end(Ok(&ToolAnswer::default())),
+        Err(error) => span.end(Err(Failure {
+            kind: error.kind(effect),
+            message: &error.to_string(),
+        })),
     }
 }
 

@@ -1,0 +1,508 @@
+//! What the agents of one worker share, and what each of them gets.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use adjutant::{
+    RunContext, Store,
+    budget::BudgetLedger,
+    core::RunId,
+    endpoint::{Endpoint, EndpointOptions},
+    harness::{AssistantSpec, Attendant, BudgetPolicy, Equipment, Spend},
+    llm::{KeySource, LanguageModel, ModelRouter, PriceTable},
+    mcp::{McpServerPool, McpSource, PoolOptions, ServerConfig, ServersConfig},
+    process::{Environment, ProcessManager},
+    telemetry::{ExporterKind, Resource, Tracer},
+    tools::{
+        HttpClient, HttpOptions, HttpTool, HttpToolConfig, HttpTools, OpenApiOptions,
+        OpenApiSource, RegistryBuilder, ToolRegistry,
+    },
+};
+use serde_json::Value;
+
+use super::{artifacts::Files, blocks::Blocks, file::Instructions};
+use crate::{
+    agents::Found,
+    context::Context,
+    failure::{CONFIG_INVALID, Failure, MANIFEST_INVALID, Result},
+};
+
+/// Where keys are: the environment, and files of the project.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub root: PathBuf,
+}
+
+impl Keys {
+    fn variable(name: &str) -> Option<String> {
+        let mut all = crate::project::variables();
+        all.find(|(other, value)| other == name && !value.is_empty())
+            .map(|(_, value)| value)
+    }
+}
+
+impl KeySource for Keys {
+    fn variable(&self, name: &str) -> Option<String> {
+        Self::variable(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(self.root.join(path))
+    }
+}
+
+/// What lasts as long as the worker.
+#[derive(Default)]
+pub struct Outfit {
+    pools: Vec<McpServerPool>,
+    endpoint: Option<Arc<Endpoint>>,
+    tracer: Option<Tracer>,
+}
+
+impl Outfit {
+    /// Ends the servers and passes on the last spans.
+    pub async fn close(self) {
+        for pool in &self.pools {
+            let left = pool.close().await;
+            if left > 0 {
+                tracing::warn!(left, "processes of MCP servers may be left");
+            }
+        }
+        drop(self.endpoint);
+        if let Some(tracer) = &self.tracer {
+            tracer.flush().await;
+        }
+    }
+}
+
+/// Equips agents one after the other.
+pub struct Outfitter<'a> {
+    context: &'a Context,
+    blocks: Blocks,
+    models: Arc<ModelRouter>,
+    prices: Arc<PriceTable>,
+    ledger: Arc<dyn BudgetLedger>,
+    processes: Arc<dyn ProcessManager>,
+    base: Environment,
+    /// Pools with the servers that each of them has.
+    pools: Vec<(McpServerPool, BTreeMap<String, ServerConfig>)>,
+    outfit: Outfit,
+}
+
+impl<'a> Outfitter<'a> {
+    /// Makes ready what all agents share.
+    ///
+    /// # Errors
+    /// When the settings cannot work.
+    pub async fn new(
+        context: &'a Context,
+        store: &dyn Store,
+        agents: &[Found],
+        processes: Arc<dyn ProcessManager>,
+        base: Environment,
+    ) -> Result<Self> {
+        let blocks = context.config.blocks.clone();
+        let keys = Keys {
+            root: context.project.root.clone(),
+        };
+        let models = router(&blocks, keys)?;
+        let mut outfit = Outfit::default();
+        if blocks.telemetry.exporter != ExporterKind::None || blocks.telemetry.langfuse.is_some() {
+            outfit.tracer = Some(tracer(&blocks)?);
+        }
+        if agents.iter().any(wants_endpoint) {
+            let names = blocks.models.aliases.keys().cloned().collect::<Vec<_>>();
+            let endpoint = Endpoint::start(endpoint_options(names)).await;
+            let endpoint = endpoint.map_err(|error| {
+                Failure::io("the endpoint for model calls cannot be started", &error)
+            })?;
+            outfit.endpoint = Some(Arc::new(endpoint));
+        }
+        let prices = Arc::new(models.prices().clone());
+        Ok(Self {
+            context,
+            pools: pools(context, agents, &blocks, &processes, &base)?,
+            blocks,
+            models: Arc::new(models),
+            prices,
+            ledger: store.ledger(),
+            processes,
+            base,
+            outfit,
+        })
+    }
+
+    /// What one agent gets.
+    ///
+    /// # Errors
+    /// When its manifest cannot work.
+    pub fn equip(&mut self, agent: &Found, others: &[Found]) -> Result<Equipment> {
+        let file = &agent.equipment;
+        let refused = |why: String| {
+            let message = format!("{} cannot be equipped", agent.key());
+            Failure::usage(MANIFEST_INVALID, message)
+                .because(why)
+                .hint("every field is described in docs/reference/agent-manifest.md")
+        };
+        let mut tools = ToolRegistry::builder().artifacts(Arc::new(Files {
+            dir: self.context.project.state_dir().join("artifacts"),
+        }));
+        let mut mcp = None;
+        if !file.mcp_servers.is_empty() {
+            let source = Arc::new(self.mcp_source(agent));
+            mcp = Some(Arc::clone(&source));
+            tools = tools.source(source);
+        }
+        tools = http_sources(agent, tools).map_err(refused)?;
+        let has_tools = mcp.is_some() || !file.http_tools.is_empty() || !file.openapi.is_empty();
+        let tools = tools.build().map_err(|error| refused(error.to_string()))?;
+        let model = file.model.as_ref();
+        Ok(Equipment {
+            models: model.map(|_| Arc::clone(&self.models) as Arc<dyn LanguageModel>),
+            model: model
+                .map(|model| located(&model.0.model, agent.folder()))
+                .unwrap_or_default(),
+            model_timeout: model.and_then(|model| model.1),
+            tools: has_tools.then(|| Arc::new(tools)),
+            agents: described(&file.agents.0, others),
+            tool_policy: file.tools.policy.clone(),
+            tool_timeout: file.tools.timeout,
+            budget: merged(file.budget.clone(), &self.blocks.budget),
+            ledger: Some(Arc::clone(&self.ledger)),
+            prices: Some(Arc::clone(&self.prices)),
+            tracer: self.outfit.tracer.clone(),
+            attendant: Some(Arc::new(Usher {
+                endpoint: self
+                    .outfit
+                    .endpoint
+                    .clone()
+                    .filter(|_| wants_endpoint(agent)),
+                mcp,
+            })),
+        })
+    }
+
+    /// What an agent that is no program is made of.
+    ///
+    /// # Errors
+    /// When its instructions cannot be read.
+    pub fn assistant(&self, agent: &Found) -> Result<AssistantSpec> {
+        let file = &agent.equipment;
+        let instructions = match &file.instructions {
+            None => String::new(),
+            Some(Instructions::Text(text)) => text.clone(),
+            Some(Instructions::File { file }) => {
+                let path = agent.folder().join(file);
+                let failed =
+                    |error| Failure::io(format!("failed to read {}", path.display()), &error);
+                fs::read_to_string(&path).map_err(failed)?
+            }
+        };
+        let defaults = AssistantSpec::default();
+        let mut settings = file
+            .model
+            .as_ref()
+            .map(|model| model.0.clone())
+            .unwrap_or_default();
+        // The equipment names the model.
+        settings.model.clear();
+        Ok(AssistantSpec {
+            instructions,
+            settings,
+            output_schema: file.output_schema.clone(),
+            max_turns: file.max_turns.unwrap_or(defaults.max_turns),
+            parallel_tools: file.parallel_tools.unwrap_or(defaults.parallel_tools),
+            search_tools_above: file
+                .tools
+                .search_above
+                .unwrap_or(defaults.search_tools_above),
+            context: file.context.clone(),
+        })
+    }
+
+    /// What has to be kept and closed.
+    pub fn finish(mut self) -> Outfit {
+        self.outfit.pools = self.pools.into_iter().map(|(pool, _)| pool).collect();
+        let _ = (self.processes, self.base);
+        self.outfit
+    }
+
+    fn mcp_source(&self, agent: &Found) -> McpSource {
+        let wanted = servers(agent, &self.blocks);
+        let fits = |has: &BTreeMap<String, ServerConfig>| {
+            wanted
+                .iter()
+                .all(|(name, config)| has.get(name) == Some(config))
+        };
+        // Every agent's servers were put into one of them.
+        let found = self.pools.iter().find(|(_, has)| fits(has));
+        let names = wanted.keys().map(|name| (name.clone(), Default::default()));
+        match found {
+            Some((pool, _)) => McpSource::of(pool.clone(), names),
+            None => McpSource::of(
+                McpServerPool::new(
+                    ServersConfig::default(),
+                    PoolOptions::new(Arc::clone(&self.processes)),
+                ),
+                names,
+            ),
+        }
+    }
+}
+
+/// Opens the endpoint to an attempt, and lets go of what it used of servers at its end.
+struct Usher {
+    endpoint: Option<Arc<Endpoint>>,
+    mcp: Option<Arc<McpSource>>,
+}
+
+impl Attendant for Usher {
+    fn attend(&self, ctx: &RunContext) -> (Vec<(String, String)>, Box<dyn Send + Sync>) {
+        let grant = self
+            .endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.grant(ctx.clone()));
+        let environment = grant
+            .as_ref()
+            .map(|grant| grant.env().to_vec())
+            .unwrap_or_default();
+        let released = self.mcp.clone().map(|mcp| Released {
+            mcp,
+            run: ctx.run_id(),
+        });
+        (environment, Box::new((grant, released)))
+    }
+}
+
+struct Released {
+    mcp: Arc<McpSource>,
+    run: RunId,
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.mcp.release(self.run);
+    }
+}
+
+/// Programs find the models of their manifest at the endpoint; assistants need none.
+fn wants_endpoint(agent: &Found) -> bool {
+    agent.equipment.model.is_some() && !agent.is_assistant()
+}
+
+/// A program says which model it wants in its library's own words; unless it names a provider, the manifest decides.
+fn endpoint_options(aliases: Vec<String>) -> EndpointOptions {
+    let names = aliases.clone();
+    EndpointOptions {
+        models: aliases,
+        names: Arc::new(move |_, name| {
+            let known = name.contains('/') || names.iter().any(|alias| alias == name);
+            if known {
+                name.to_owned()
+            } else {
+                String::new()
+            }
+        }),
+        ..EndpointOptions::default()
+    }
+}
+
+pub fn router(blocks: &Blocks, keys: Keys) -> Result<ModelRouter> {
+    ModelRouter::from_config(blocks.models.clone(), Arc::new(keys)).map_err(|error| {
+        Failure::usage(CONFIG_INVALID, "the setting `models` cannot work")
+            .because(error.to_string())
+            .hint("docs/guide/models.md shows how models are configured")
+    })
+}
+
+fn tracer(blocks: &Blocks) -> Result<Tracer> {
+    let resource = Resource {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Resource::default()
+    };
+    let sink = blocks
+        .telemetry
+        .sink(&resource, io::stderr())
+        .map_err(|error| {
+            Failure::usage(CONFIG_INVALID, "the setting `telemetry` cannot work")
+                .because(error.to_string())
+                .hint("docs/guide/tracing.md shows how traces are configured")
+        })?;
+    Ok(Tracer::new(
+        sink,
+        blocks.telemetry.tracer_options(Vec::new()),
+    ))
+}
+
+/// An agent's servers: those that it describes, and those of the settings that it only names.
+fn servers(agent: &Found, blocks: &Blocks) -> BTreeMap<String, ServerConfig> {
+    let of = |(name, config): (&String, &ServerConfig)| {
+        let shared = blocks
+            .mcp_servers
+            .get(name)
+            .filter(|_| *config == ServerConfig::default());
+        let mut config = shared.unwrap_or(config).clone();
+        // What a manifest says is relative to the manifest.
+        if shared.is_none() {
+            let cwd = config.cwd.take().unwrap_or_default();
+            config.cwd = Some(agent.folder().join(cwd));
+        }
+        (name.clone(), config)
+    };
+    agent.equipment.mcp_servers.iter().map(of).collect()
+}
+
+/// As few pools as possible: agents whose servers have the same names and differ cannot share one.
+fn pools(
+    context: &Context,
+    agents: &[Found],
+    blocks: &Blocks,
+    processes: &Arc<dyn ProcessManager>,
+    base: &Environment,
+) -> Result<Vec<(McpServerPool, BTreeMap<String, ServerConfig>)>> {
+    let mut sets: Vec<BTreeMap<String, ServerConfig>> = Vec::new();
+    for agent in agents {
+        let wanted = servers(agent, blocks);
+        if wanted.is_empty() {
+            continue;
+        }
+        let fits = |set: &&mut BTreeMap<String, ServerConfig>| {
+            wanted
+                .iter()
+                .all(|(name, config)| set.get(name).is_none_or(|other| other == config))
+        };
+        match sets.iter_mut().find(fits) {
+            Some(set) => set.extend(wanted),
+            None => sets.push(wanted),
+        }
+    }
+    let pool = |servers: BTreeMap<String, ServerConfig>| {
+        let config = ServersConfig {
+            servers: servers.clone(),
+        };
+        let problems = config.problems();
+        if !problems.is_empty() {
+            let each: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return Err(
+                Failure::usage(MANIFEST_INVALID, "an MCP server cannot work")
+                    .because(each.join("; "))
+                    .hint("docs/guide/mcp.md shows how servers are configured"),
+            );
+        }
+        let options = PoolOptions::new(Arc::clone(processes))
+            .base(base.clone())
+            .lookup(Keys::variable)
+            .dir(&context.project.root);
+        Ok((McpServerPool::new(config, options), servers))
+    };
+    sets.into_iter().map(pool).collect()
+}
+
+/// A scripted model's file is beside the manifest that names it.
+fn located(model: &str, folder: &Path) -> String {
+    match model.strip_prefix("scripted/") {
+        Some(file) => format!("scripted/{}", folder.join(file).display()),
+        None => model.to_owned(),
+    }
+}
+
+fn described(agents: &[(String, String)], others: &[Found]) -> Vec<(String, String)> {
+    let describe = |(name, does): &(String, String)| {
+        let known = others.iter().find(|other| other.key() == name);
+        let own = known.map(|other| other.manifest.description.clone());
+        let does = Some(does.clone()).filter(|does| !does.is_empty()).or(own);
+        (name.clone(), does.unwrap_or_default())
+    };
+    agents.iter().map(describe).collect()
+}
+
+/// What the manifest says, and the settings where it says nothing.
+fn merged(own: BudgetPolicy, settings: &BudgetPolicy) -> BudgetPolicy {
+    if own == BudgetPolicy::default() {
+        return settings.clone();
+    }
+    let or = |own: Spend, other: Spend| if own == Spend::default() { other } else { own };
+    BudgetPolicy {
+        run: or(own.run, settings.run),
+        tree: or(own.tree, settings.tree),
+        agent: or(own.agent, settings.agent),
+        tenant: or(own.tenant, settings.tenant),
+        ..own
+    }
+}
+
+/// The tools of HTTP services.
+fn http_sources(
+    agent: &Found,
+    mut tools: RegistryBuilder,
+) -> std::result::Result<RegistryBuilder, String> {
+    let file = &agent.equipment;
+    if file.http_tools.is_empty() && file.openapi.is_empty() {
+        return Ok(tools);
+    }
+    let client = HttpClient::new(&HttpOptions::default()).map_err(|error| error.to_string())?;
+    let read = |value: &Value| {
+        let config: HttpToolConfig = serde_json::from_value(referred(value)?)
+            .map_err(|error| format!("http_tools: {error}"))?;
+        HttpTool::new(config).map_err(|error| error.to_string())
+    };
+    let singles: Vec<HttpTool> = file
+        .http_tools
+        .iter()
+        .map(read)
+        .collect::<std::result::Result<_, _>>()?;
+    if !singles.is_empty() {
+        tools = tools.source(Arc::new(HttpTools::new("http", client.clone(), singles)));
+    }
+    for (name, service) in &file.openapi {
+        let path = agent.folder().join(&service.file);
+        let text =
+            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let document: Value = adjutant::process::read_yaml(&text)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let headers = serde_json::json!(service.headers);
+        let options = OpenApiOptions {
+            base_url: service.base_url.clone(),
+            headers: serde_json::from_value(referred(&headers)?)
+                .map_err(|error| format!("openapi.{name}: {error}"))?,
+        };
+        let source = OpenApiSource::new(name, document, client.clone(), &options)
+            .map_err(|error| error.to_string())?;
+        tools = tools.source(Arc::new(source));
+    }
+    Ok(tools)
+}
+
+/// The value with `{from_env: NAME}` and `{from_file: PATH}` replaced by what is there.
+fn referred(value: &Value) -> std::result::Result<Value, String> {
+    match value {
+        Value::Object(map) if map.len() == 1 => {
+            if let Some(name) = map.get("from_env").and_then(Value::as_str) {
+                let found = Keys::variable(name)
+                    .ok_or_else(|| format!("the variable {name} is not set"))?;
+                return Ok(Value::String(found));
+            }
+            if let Some(path) = map.get("from_file").and_then(Value::as_str) {
+                let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+                return Ok(Value::String(text.trim_end().to_owned()));
+            }
+            each(map)
+        }
+        Value::Object(map) => each(map),
+        Value::Array(items) => items.iter().map(referred).collect(),
+        other => Ok(other.clone()),
+    }
+}
+
+fn each(map: &serde_json::Map<String, Value>) -> std::result::Result<Value, String> {
+    let pairs = map
+        .iter()
+        .map(|(key, value)| Ok((key.clone(), referred(value)?)));
+    pairs
+        .collect::<std::result::Result<serde_json::Map<_, _>, String>>()
+        .map(Value::Object)
+}
