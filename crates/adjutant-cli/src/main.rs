@@ -33,6 +33,7 @@ mod interrupt;
 mod observation;
 mod render;
 mod socket;
+mod streamed;
 mod tail;
 mod told;
 mod view;

@@ -147,6 +147,13 @@ impl Output {
         let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
     }
 
+    /// A piece of a line of news.
+    pub fn piece(&self, text: &str) {
+        if !self.quiet && !text.is_empty() {
+            self.ask(text);
+        }
+    }
+
     /// A value in the chosen structured form; as JSON where people were to read it.
     pub fn value(&self, value: &impl Serialize) -> Result<()> {
         // A tree first: payloads are kept as the text in which they came, which would be printed as it is.

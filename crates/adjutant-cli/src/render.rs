@@ -14,6 +14,7 @@ use crate::{
     approvals::Question,
     output::{Output, Paint},
     paste::quoted,
+    streamed::Streamed,
     units::show_duration,
     view::clip,
 };
@@ -35,6 +36,7 @@ pub struct Renderer<'a> {
     open: RefCell<Option<String>>,
     /// What the agent has said in this attempt: after a wait it says so again on its way to where it was.
     said: RefCell<HashSet<u64>>,
+    streamed: RefCell<Streamed>,
 }
 
 impl<'a> Renderer<'a> {
@@ -45,6 +47,7 @@ impl<'a> Renderer<'a> {
             verbose,
             open: RefCell::new(None),
             said: RefCell::default(),
+            streamed: RefCell::default(),
         }
     }
 
@@ -56,13 +59,30 @@ impl<'a> Renderer<'a> {
             if superseded {
                 continue;
             }
-            if self.is_repeated(event) {
+            if self.is_repeated(event) || self.is_streamed(event) {
                 continue;
             }
             if let Some(line) = self.line(event) {
                 self.put(event, &line);
             }
         }
+    }
+
+    /// Shows words as they come; whether nothing more is to be shown for this event.
+    fn is_streamed(&self, event: &Event) -> bool {
+        let mut streamed = self.streamed.borrow_mut();
+        let data = payload(event);
+        let step = data["step_name"].as_str().unwrap_or_default();
+        if event.event_type != EventType::AssistantDelta {
+            self.out.piece(&streamed.end());
+            return event.event_type == EventType::AssistantMessage && streamed.was_shown(step);
+        }
+        if let Some(text) = data["text"].as_str() {
+            self.open.replace(None);
+            let margin = format!("  {} ", self.out.paint(Paint::Cyan, "│"));
+            self.out.piece(&streamed.piece(step, text, &margin));
+        }
+        true
     }
 
     fn put(&self, event: &Event, line: &str) {
