@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc as std_mpsc,
     },
     time::Duration,
@@ -73,6 +73,8 @@ enum Message {
 pub struct Queued {
     queue: mpsc::Sender<Message>,
     dropped: Arc<AtomicU64>,
+    /// Whether the log has been told that the queue was full.
+    told: AtomicBool,
 }
 
 impl Queued {
@@ -117,12 +119,20 @@ impl Queued {
         is_ready
             .recv()
             .map_err(|error| Error::setup("start the telemetry thread", error))??;
-        Ok(Self { queue, dropped })
+        let told = AtomicBool::new(false);
+        Ok(Self {
+            queue,
+            dropped,
+            told,
+        })
     }
 
     fn offer(&self, record: Record) {
         if self.queue.try_send(Message::Record(record)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!("telemetry comes faster than it can be passed on; some is dropped");
+            }
         }
     }
 }
