@@ -102,7 +102,7 @@ pub struct Timeouts {
     /// From the request to the first event of the answer. Default 5 min: some models think first and speak later.
     #[serde(deserialize_with = "time::deserialize")]
     pub first_byte: Duration,
-    /// Between two events of an answer. Default 2 min.
+    /// Between two events of an answer. Default 5 min: some models are silent while they think.
     #[serde(deserialize_with = "time::deserialize")]
     pub idle: Duration,
     /// For one try, all in all. Default 20 min.
@@ -115,7 +115,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(300),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_secs(300),
             total: Duration::from_secs(1200),
         }
     }

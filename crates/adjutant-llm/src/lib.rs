@@ -34,6 +34,9 @@ mod script;
 
 mod router;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
 // What a reader of a response needs with it.
 pub use adjutant_core::TokenUsage;
 

@@ -10,6 +10,8 @@ mod calls;
 mod classify;
 mod client;
 mod retry_after;
+#[cfg(test)]
+mod suites;
 mod thinking;
 mod watch;
 

@@ -71,6 +71,9 @@ impl Answer {
         watch: &Watch,
         show: &mut Show<'_, '_>,
     ) -> Result<Self> {
+        if let Some(failure) = classify::failure(watch) {
+            return Err(failure);
+        }
         if watch.is_broken() {
             return Err(broken("part of the answer is no JSON"));
         }
@@ -157,6 +160,9 @@ async fn next(
 
 /// The connection ended without an end of the answer.
 fn ended(watch: &Watch) -> ModelError {
+    if let Some(failure) = classify::failure(watch) {
+        return failure;
+    }
     match watch.has_begun() {
         true => broken("the answer ended before its end"),
         false => broken("the answer is no stream of events"),

@@ -15,8 +15,8 @@ const MAX_MESSAGE: usize = 500;
 /// What an error of the library means.
 pub(super) fn error(error: &Foreign, watch: &Watch) -> ModelError {
     // A failure that a frame told is better known than what the library made of it.
-    if let Some(failure) = watch.failure() {
-        return from_provider(None, &failure, None).charged();
+    if let Some(failure) = failure(watch) {
+        return failure;
     }
     let begun = watch.has_begun();
     match error {
@@ -47,6 +47,12 @@ pub(super) fn error(error: &Foreign, watch: &Watch) -> ModelError {
         other if begun => ModelError::new(Kind::Malformed, cut(&other.to_string())).charged(),
         other => ModelError::new(Kind::InvalidRequest, cut(&other.to_string())),
     }
+}
+
+/// A failure that the provider told within its answer and the library passed over.
+pub(super) fn failure(watch: &Watch) -> Option<ModelError> {
+    let failure = watch.failure()?;
+    Some(from_provider(None, &failure, None).charged())
 }
 
 fn web(error: &webc::Error, begun: bool) -> ModelError {
