@@ -94,6 +94,8 @@ impl Grants {
         Grant {
             env: vec![
                 variable("OPENAI_BASE_URL", openai),
+                // Its older name, which some frameworks read first.
+                variable("OPENAI_API_BASE", openai),
                 variable("OPENAI_API_KEY", &token),
                 variable("ANTHROPIC_BASE_URL", anthropic),
                 variable("ANTHROPIC_API_KEY", &token),

@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 /// - `fail KIND`: fails for good.
 /// - `busy KIND`: fails and says to come back after 10 ms.
 /// - `wait …`: answers when a permit comes.
+/// - `json TEXT`: answers with the text.
 /// - anything else: says it back.
 pub struct Host {
     run: RunId,
@@ -103,6 +104,7 @@ impl Host {
         }
         let response = match word {
             "call" => calling(rest),
+            "json" => response(Message::assistant(rest), FinishReason::Stop),
             _ => saying(&text),
         };
         if let Some(deltas) = deltas {
