@@ -3,15 +3,20 @@
 mod again;
 mod answer;
 mod backup;
+mod budgets;
 mod completions;
 mod config;
 mod conformance;
 mod control;
 mod doctor;
+mod effects;
 mod events;
 mod init;
+mod kill;
 mod logs;
+mod mcp;
 mod migrate;
+mod models;
 mod ps;
 mod resume;
 mod run;
@@ -33,6 +38,18 @@ pub enum Command {
     /// Look after runs: list, show, cancel, resume, approve, …
     #[command(subcommand, visible_alias = "r")]
     Runs(runs::Runs),
+    /// End a run, or everything below it
+    Kill(kill::Kill),
+    /// See what was spent: list, show, reset
+    #[command(subcommand)]
+    Budgets(budgets::Budgets),
+    /// See calls whose outcome is open, and say what became of them
+    Effects(effects::Effects),
+    /// Look after the MCP servers of agents: list, probe, tools, call, restart
+    #[command(subcommand)]
+    Mcp(mcp::Mcp),
+    /// List the models that are configured, or try one
+    Models(models::Models),
     /// Serve agents: work on their runs until stopped
     Worker(worker::Worker),
     /// Print what agents have logged
@@ -78,6 +95,11 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Init(init) => init.run(context),
         Command::Run(run) => Box::pin(run.run(context)).await,
         Command::Runs(runs) => Box::pin(runs.run(context)).await,
+        Command::Kill(kill) => kill.run(context).await,
+        Command::Budgets(budgets) => budgets.run(context).await,
+        Command::Effects(effects) => effects.run(context).await,
+        Command::Mcp(mcp) => Box::pin(mcp.run(context)).await,
+        Command::Models(models) => Box::pin(models.run(context)).await,
         Command::Worker(worker) => Box::pin(worker.run(context)).await,
         Command::Logs(logs) => logs.run(context).await,
         Command::Ps => ps::run(context).await,

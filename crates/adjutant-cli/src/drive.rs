@@ -93,6 +93,7 @@ pub async fn worker(
     let observation = Observation::start(context)?;
     let instances = observation.instances();
     let (registry, outfit) = agents::registry(context, &**store, agents, told, instances).await?;
+    observation.offer(outfit.pools());
     let observation = Backstage {
         outfit,
         _observation: observation,

@@ -8,5 +8,5 @@ mod outfit;
 pub use self::{
     blocks::Blocks,
     file::EquipmentFile,
-    outfit::{Outfit, Outfitter},
+    outfit::{Keys, Outfit, Outfitter, pool_of, router},
 };

@@ -29,6 +29,7 @@ pub struct Failure {
 }
 
 // Codes of this program's own errors; the others come from [`Error::code`].
+pub const ACCOUNT_NOT_FOUND: &str = "account_not_found";
 pub const AGENT_NOT_FOUND: &str = "agent_not_found";
 pub const BACKUP_INVALID: &str = "backup_invalid";
 pub const BUILD_FAILED: &str = "build_failed";
@@ -39,7 +40,10 @@ pub const INPUT_NOT_JSON: &str = "input_not_json";
 pub const INPUT_UNREADABLE: &str = "input_unreadable";
 pub const IO: &str = "io";
 pub const MANIFEST_INVALID: &str = "manifest_invalid";
+pub const MCP_FAILED: &str = "mcp_failed";
+pub const MODEL_FAILED: &str = "model_failed";
 pub const NO_APPROVAL_PENDING: &str = "no_approval_pending";
+pub const NO_EFFECT_OPEN: &str = "no_effect_open";
 pub const RUN_ID_AMBIGUOUS: &str = "run_id_ambiguous";
 pub const RUN_NOT_FOUND: &str = "run_not_found";
 pub const STORE_IN_USE: &str = "store_in_use";
@@ -203,6 +207,7 @@ mod tests {
     #[test]
     fn every_code_has_a_page() {
         let own = [
+            ACCOUNT_NOT_FOUND,
             AGENT_NOT_FOUND,
             BACKUP_INVALID,
             BUILD_FAILED,

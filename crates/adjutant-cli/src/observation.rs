@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use adjutant::{logs::LogBook, process::usage::Instances};
+use adjutant::{logs::LogBook, mcp::McpServerPool, process::usage::Instances};
 
 use crate::{
     context::Context,
     failure::{Failure, IO, Result},
     project::RUN_DIR,
-    socket::Served,
+    socket::{Controls, Served, Servers},
 };
 
 /// How long this program stays for the last lines to be written.
@@ -17,6 +17,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// The instances of this program, to be looked at until this is dropped.
 pub struct Observation {
     instances: Instances,
+    servers: Servers,
     logs: Option<LogBook>,
     _served: Option<Served>,
 }
@@ -36,15 +37,26 @@ impl Observation {
         let instances = Instances::new(logs.clone()).map_err(|error| {
             Failure::failed(IO, "instances cannot be looked at").because(cause(&error))
         })?;
-        let served = Served::start(&dir.join(RUN_DIR), instances.clone());
+        let controls = Controls {
+            instances: instances.clone(),
+            servers: Servers::default(),
+        };
+        let servers = controls.servers.clone();
+        let served = Served::start(&dir.join(RUN_DIR), controls);
         let served = served.inspect_err(
             |error| tracing::warn!(%error, "`agent ps` will not see the instances of this program"),
         );
         Ok(Self {
             instances,
+            servers,
             logs,
             _served: served.ok(),
         })
+    }
+
+    /// Lets others look at these MCP servers too.
+    pub fn offer(&self, pools: &[McpServerPool]) {
+        self.servers.offer(pools);
     }
 
     /// The instances.

@@ -1,7 +1,6 @@
 //! The control socket: each runtime of a project listens on one and tells about its instances.
 //!
-//! `.adjutant/run/PID.sock` takes one request a line, `{"method":"list"}` or `{"method":"stats"}`, and answers each with
-//! one line. Only its owner may connect.
+//! `.adjutant/run/PID.sock` takes one request a line, such as `{"method":"list"}`, and answers each with one line. Only its owner may connect.
 
 use std::{
     fs, io,
@@ -13,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use adjutant::process::usage::{InstanceView, Instances};
+use adjutant::{
+    mcp::McpServerPool,
+    process::usage::{InstanceView, Instances},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -33,13 +35,64 @@ const MAX_CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
     /// All instances.
     List,
     /// All instances, with what they used before.
     Stats,
+    /// All MCP servers.
+    Mcp,
+    /// Restart the MCP servers of this name.
+    RestartMcp { server: String },
+}
+
+/// What there is to tell about, and to act on.
+#[derive(Clone)]
+pub struct Controls {
+    pub instances: Instances,
+    pub servers: Servers,
+}
+
+/// The pools of MCP servers of this program, known once its agents are.
+#[derive(Clone, Default)]
+pub struct Servers(std::sync::Arc<std::sync::Mutex<Vec<McpServerPool>>>);
+
+impl Servers {
+    /// Lets others look at these pools.
+    pub fn offer(&self, pools: &[McpServerPool]) {
+        let mut all = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.extend_from_slice(pools);
+    }
+
+    fn all(&self) -> Vec<McpServerPool> {
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.clone()
+    }
+
+    fn list(&self) -> Vec<serde_json::Value> {
+        let views = self.all().into_iter().flat_map(|pool| pool.list());
+        views.map(|view| serde_json::json!(view)).collect()
+    }
+
+    async fn restart(&self, server: &str) -> Result<u64, String> {
+        let mut restarted = 0;
+        for pool in self.all().iter().filter(|pool| pool.has(server)) {
+            let count = pool
+                .restart(server)
+                .await
+                .map_err(|error| error.to_string())?;
+            restarted += count as u64;
+        }
+        Ok(restarted)
+    }
 }
 
 /// What is answered.
@@ -49,6 +102,11 @@ pub struct Answer {
     pub pid: u32,
     #[serde(default)]
     pub instances: Vec<InstanceView>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<serde_json::Value>,
+    /// How many servers were restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -62,7 +120,7 @@ pub struct Served {
 
 impl Served {
     /// Listens, and clears away sockets of the dead.
-    pub fn start(dir: &Path, instances: Instances) -> io::Result<Self> {
+    pub fn start(dir: &Path, controls: Controls) -> io::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -72,7 +130,7 @@ impl Served {
         }
         let (listener, path) = bind(dir)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        let task = tokio::spawn(listen(listener, instances));
+        let task = tokio::spawn(listen(listener, controls));
         Ok(Self { path, task })
     }
 }
@@ -86,9 +144,9 @@ impl Drop for Served {
 }
 
 /// Asks all live runtimes of a project. Those that do not answer are left out, and told of in the log.
-pub async fn ask_all(dir: &Path, ask: Ask) -> Vec<Answer> {
+pub async fn ask_all(dir: &Path, ask: &Ask) -> Vec<Answer> {
     let questions = sockets(dir).into_iter().map(|path| async move {
-        let asked = timeout(PATIENCE, ask_one(dir, &path, ask)).await;
+        let asked = timeout(patience(ask), ask_one(dir, &path, ask)).await;
         match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(answer) => Some(answer),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -108,13 +166,21 @@ pub async fn ask_all(dir: &Path, ask: Ask) -> Vec<Answer> {
     answers
 }
 
-async fn ask_one(dir: &Path, path: &Path, ask: Ask) -> io::Result<Answer> {
+/// A restart lets calls under way end first.
+fn patience(ask: &Ask) -> Duration {
+    match ask {
+        Ask::RestartMcp { .. } => PATIENCE * 12,
+        _ => PATIENCE,
+    }
+}
+
+async fn ask_one(dir: &Path, path: &Path, ask: &Ask) -> io::Result<Answer> {
     let stream = at(dir, path, |path| {
         std::os::unix::net::UnixStream::connect(path)
     })?;
     stream.set_nonblocking(true)?;
     let mut stream = UnixStream::from_std(stream)?;
-    let mut line = serde_json::to_vec(&ask)?;
+    let mut line = serde_json::to_vec(ask)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut answer = String::new();
@@ -128,7 +194,7 @@ async fn ask_one(dir: &Path, path: &Path, ask: Ask) -> io::Result<Answer> {
     }
 }
 
-async fn listen(listener: UnixListener, instances: Instances) {
+async fn listen(listener: UnixListener, controls: Controls) {
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else {
@@ -139,9 +205,9 @@ async fn listen(listener: UnixListener, instances: Instances) {
             tokio::time::sleep(PATIENCE / 10).await;
             continue;
         };
-        let instances = instances.clone();
+        let controls = controls.clone();
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, &instances).await {
+            if let Err(error) = serve(stream, &controls).await {
                 tracing::debug!(%error, "a question about instances was not answered");
             }
             drop(place);
@@ -150,7 +216,7 @@ async fn listen(listener: UnixListener, instances: Instances) {
 }
 
 /// Answers what is asked on one connection, until nothing more is.
-async fn serve(stream: UnixStream, instances: &Instances) -> io::Result<()> {
+async fn serve(stream: UnixStream, controls: &Controls) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -159,13 +225,13 @@ async fn serve(stream: UnixStream, instances: &Instances) -> io::Result<()> {
         if timeout(PATIENCE, limited.read_line(&mut line)).await?? == 0 {
             return Ok(());
         }
-        let mut answer = serde_json::to_vec(&answer(&line, instances.clone()).await)?;
+        let mut answer = serde_json::to_vec(&answer(&line, controls.clone()).await)?;
         answer.push(b'\n');
         timeout(PATIENCE, write.write_all(&answer)).await??;
     }
 }
 
-async fn answer(line: &str, instances: Instances) -> Answer {
+async fn answer(line: &str, controls: Controls) -> Answer {
     let pid = std::process::id();
     let refused = |error: String| Answer {
         pid,
@@ -176,15 +242,34 @@ async fn answer(line: &str, instances: Instances) -> Answer {
         Ok(ask) => ask,
         Err(error) => return refused(error.to_string()),
     };
-    // Many small files are read for that, which others should not have to wait for.
-    let look = tokio::task::spawn_blocking(move || instances.list(ask == Ask::Stats));
-    match look.await {
-        Ok(instances) => Answer {
-            pid,
-            instances,
-            error: None,
+    let answered = Answer {
+        pid,
+        ..Answer::default()
+    };
+    match ask {
+        Ask::Mcp => Answer {
+            mcp: controls.servers.list(),
+            ..answered
         },
-        Err(error) => refused(error.to_string()),
+        Ask::RestartMcp { server } => match controls.servers.restart(&server).await {
+            Ok(restarted) => Answer {
+                restarted: Some(restarted),
+                ..answered
+            },
+            Err(error) => refused(error),
+        },
+        Ask::List | Ask::Stats => {
+            let instances = controls.instances;
+            // Many small files are read for that, which others should not have to wait for.
+            let look = tokio::task::spawn_blocking(move || instances.list(ask == Ask::Stats));
+            match look.await {
+                Ok(instances) => Answer {
+                    instances,
+                    ..answered
+                },
+                Err(error) => refused(error.to_string()),
+            }
+        }
     }
 }
 

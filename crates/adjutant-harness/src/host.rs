@@ -38,24 +38,35 @@ pub(crate) struct EquippedHost {
     environment: Vec<(String, String)>,
 }
 
-/// What metadata says of whom the run is for.
-#[derive(Deserialize)]
-struct Whom {
+/// What metadata says of whom the run is for, and with which model it is to be done.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
     tenant: Option<String>,
     principal: Option<String>,
+    adjutant: Reserved,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reserved {
+    model: Option<String>,
 }
 
 impl EquippedHost {
     pub fn new(
         inner: Arc<dyn RunHost>,
-        equipment: Equipment,
+        mut equipment: Equipment,
         environment: Vec<(String, String)>,
         scope: Option<Scope>,
     ) -> Self {
-        let whom = inner.metadata().to::<Whom>().ok();
+        let told: Told = inner.metadata().to().unwrap_or_default();
+        if let Some(model) = told.adjutant.model {
+            equipment.model = model;
+        }
         let caller = Caller {
-            tenant: whom.as_ref().and_then(|whom| whom.tenant.clone()),
-            principal: whom.and_then(|whom| whom.principal),
+            tenant: told.tenant,
+            principal: told.principal,
             ..Caller::new(inner.agent().clone(), inner.run_id())
         };
         let purse = equipment.ledger.as_ref().map(|ledger| {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adjutant::{
     Store,
+    budget::Pruned,
     core::{Json, Message, RunId, RunState, STEER_SIGNAL, Timestamp},
     queue::{Command, PrunePolicy},
 };
@@ -16,6 +17,9 @@ use crate::{
 
 /// Finished runs that are forgotten at once, so that other users of the store are not kept waiting.
 const PRUNED_AT_ONCE: usize = 1000;
+
+/// For how long at least the ledger keeps what nobody uses: a run that waits may come back to its budget.
+const LEDGER_KEEPS: Duration = Duration::from_hours(30 * 24);
 
 /// Runs whose leases or timers are over that are looked at in passing.
 const SWEPT_AT_ONCE: usize = 1000;
@@ -131,6 +135,12 @@ impl Steer {
     }
 }
 
+/// So long before now.
+fn ago(age: Duration) -> Timestamp {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(recovery::now().as_micros().saturating_sub(age))
+}
+
 #[derive(Debug, Args)]
 pub struct Prune {
     /// Forget runs that ended longer ago than this
@@ -140,9 +150,7 @@ pub struct Prune {
 
 impl Prune {
     pub async fn run(self, context: &Context, store: &Arc<dyn Store>) -> Result<Exit> {
-        let age = i64::try_from(self.older_than.as_micros()).unwrap_or(i64::MAX);
-        let finished_before =
-            Timestamp::from_micros(recovery::now().as_micros().saturating_sub(age));
+        let finished_before = ago(self.older_than);
         let mut total = 0;
         loop {
             let policy = PrunePolicy {
@@ -155,6 +163,8 @@ impl Prune {
                 break;
             }
         }
+        let (ledger, unused_since) = (store.ledger(), ago(self.older_than.max(LEDGER_KEEPS)));
+        while ledger.prune(unused_since, PRUNED_AT_ONCE).await? != Pruned::default() {}
         if context.out.is_structured() {
             context.out.value(
                 &serde_json::json!({ "pruned": total, "finished_before": finished_before }),

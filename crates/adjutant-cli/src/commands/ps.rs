@@ -43,7 +43,7 @@ pub async fn run(context: &Context) -> Result<Exit> {
 /// The live instances of all runtimes of the project, by name.
 pub async fn live(context: &Context, ask: Ask) -> Vec<InstanceView> {
     let dir = context.project.state_dir().join(RUN_DIR);
-    let answers = socket::ask_all(&dir, ask).await;
+    let answers = socket::ask_all(&dir, &ask).await;
     let mut instances: Vec<InstanceView> = answers
         .into_iter()
         .flat_map(|answer| answer.instances)

@@ -4,11 +4,11 @@ use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use adjutant::{
     Store,
-    core::{Json, RunId, RunInput},
+    core::{Json, RESERVED_METADATA, RunId, RunInput},
     queue::{Command, Concurrency, NewRun, RunRecord, Submitted},
 };
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -50,6 +50,12 @@ pub struct Run {
     /// Settings for the agent
     #[arg(long, value_name = "JSON")]
     params: Option<String>,
+    /// Ask this model instead of the manifest's, such as ollama/llama3.2
+    #[arg(long, value_name = "PROVIDER/NAME")]
+    model: Option<String>,
+    /// For whom the run is, in accounts of the budget: kept in its metadata
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Whatever is to be kept with the run
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
@@ -262,7 +268,7 @@ impl Run {
             name: self.name.clone(),
             fingerprint,
         };
-        run.metadata = metadata(self.metadata.as_deref(), &marks)?;
+        run.metadata = self.metadata(&marks)?;
         run.priority = self.priority;
         run.not_before = self.delay.map(|delay| recovery::now() + delay);
         run.idempotency_key.clone_from(&self.idempotency_key);
@@ -372,25 +378,45 @@ async fn detach(context: &Context, store: &Arc<dyn Store>, run: NewRun) -> Resul
     Ok(Exit::Ok)
 }
 
-/// The user's metadata with our marks; the user's own words win.
-fn metadata(given: Option<&str>, marks: &Marks) -> Result<Json> {
-    let mut all = match serde_json::to_value(marks) {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(),
-    };
-    if let Some(text) = given {
-        let Value::Object(map) = input::json_argument("--metadata", text)?
-            .to::<Value>()
-            .unwrap_or_default()
-        else {
-            return Err(
-                Failure::usage(USAGE, "the value of --metadata is not a JSON object")
-                    .hint("for example: --metadata '{\"ticket\": \"A-17\"}'"),
-            );
+impl Run {
+    /// The user's metadata with our marks; the user's own words win.
+    fn metadata(&self, marks: &Marks) -> Result<Json> {
+        let mut all = match serde_json::to_value(marks) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
         };
-        all.extend(map);
+        if let Some(model) = &self.model {
+            // Children inherit it with everything below this key.
+            let model = located(model)?;
+            all.insert(RESERVED_METADATA.to_owned(), json!({ "model": model }));
+        }
+        if let Some(tenant) = &self.tenant {
+            all.insert("tenant".to_owned(), tenant.as_str().into());
+        }
+        if let Some(text) = self.metadata.as_deref() {
+            let Value::Object(map) = input::json_argument("--metadata", text)?
+                .to::<Value>()
+                .unwrap_or_default()
+            else {
+                return Err(
+                    Failure::usage(USAGE, "the value of --metadata is not a JSON object")
+                        .hint("for example: --metadata '{\"ticket\": \"A-17\"}'"),
+                );
+            };
+            all.extend(map);
+        }
+        Ok(Value::Object(all).into())
     }
-    Ok(Value::Object(all).into())
+}
+
+/// A scripted model's file is found from where the command was given.
+fn located(model: &str) -> Result<String> {
+    let Some(file) = model.strip_prefix("scripted/") else {
+        return Ok(model.to_owned());
+    };
+    let path = std::path::absolute(file)
+        .map_err(|error| Failure::io(format!("failed to find {file}"), &error))?;
+    Ok(format!("scripted/{}", path.display()))
 }
 
 fn parse_concurrency(text: &str) -> Result<Concurrency, String> {

@@ -15,7 +15,7 @@ use adjutant::{
     harness::{AssistantSpec, Attendant, BudgetPolicy, Equipment, Spend},
     llm::{KeySource, LanguageModel, ModelRouter, PriceTable},
     mcp::{McpServerPool, McpSource, PoolOptions, ServerConfig, ServersConfig},
-    process::{Environment, ProcessManager},
+    process::{Environment, NativeOptions, NativeProcesses, ProcessManager},
     telemetry::{ExporterKind, Resource, Tracer},
     tools::{
         HttpClient, HttpOptions, HttpTool, HttpToolConfig, HttpTools, OpenApiOptions,
@@ -64,6 +64,11 @@ pub struct Outfit {
 }
 
 impl Outfit {
+    /// The pools of servers.
+    pub fn pools(&self) -> &[McpServerPool] {
+        &self.pools
+    }
+
     /// Ends the servers and passes on the last spans.
     pub async fn close(self) {
         for pool in &self.pools {
@@ -354,6 +359,30 @@ fn servers(agent: &Found, blocks: &Blocks) -> BTreeMap<String, ServerConfig> {
         (name.clone(), config)
     };
     agent.equipment.mcp_servers.iter().map(of).collect()
+}
+
+/// The servers of one agent alone, for a look at them.
+///
+/// # Errors
+/// When they cannot work.
+pub fn pool_of(context: &Context, agent: &Found) -> Result<McpServerPool> {
+    let processes = NativeProcesses::with(NativeOptions::default()).map_err(|error| {
+        Failure::failed(crate::failure::IO, "processes cannot be started")
+            .because(error.to_string())
+    })?;
+    let processes: Arc<dyn ProcessManager> = Arc::new(processes);
+    let base = Environment::inherited(crate::project::variables());
+    let agents = std::slice::from_ref(agent);
+    let pools = pools(context, agents, &context.config.blocks, &processes, &base)?;
+    pools
+        .into_iter()
+        .next()
+        .map(|(pool, _)| pool)
+        .ok_or_else(|| {
+            let message = format!("{} has no MCP servers", agent.key());
+            Failure::usage(crate::failure::USAGE, message)
+                .hint("name some in its manifest, below `mcp_servers`")
+        })
 }
 
 /// As few pools as possible: agents whose servers have the same names and differ cannot share one.
