@@ -9,9 +9,9 @@ use futures::future::BoxFuture;
 use rmcp::{
     RoleClient,
     model::{
-        CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, Implementation,
-        InputRequiredResult, ProtocolVersion, RequestMetaObject, ServerPeerInfo, ServerResult,
-        SubscriptionFilter,
+        CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, ErrorCode,
+        Implementation, InputRequiredResult, ProtocolVersion, RequestMetaObject, ServerPeerInfo,
+        ServerResult, SubscriptionFilter,
     },
     service::{
         ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
@@ -38,6 +38,9 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Time between two tries to hear of changes.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
+/// How often it is tried; a server whose streams end so often has nothing to tell.
+const LISTENS: usize = 100;
+
 /// How to begin to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -63,8 +66,21 @@ pub(crate) struct StartError {
     pub(crate) why: String,
     /// Whether it will be the same the next time.
     pub(crate) lasting: bool,
-    /// Whether it may be the question after the revision that it did not take.
-    pub(crate) probe: bool,
+    /// How to begin the next time, where it may be the beginning that it did not take.
+    pub(crate) next: Option<Mode>,
+}
+
+/// How long a server may be silent that is known to be slow.
+const LONG: Duration = Duration::from_secs(15);
+
+impl Mode {
+    /// What to try after this failed: some servers leave when they are asked what they do not know, others are slow.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Probe(_) => Self::Handshake,
+            Self::Handshake => Self::Probe(LONG),
+        }
+    }
 }
 
 pub(crate) struct RmcpPeer {
@@ -158,8 +174,23 @@ fn start_error(error: &ClientInitializeError, mode: Mode) -> StartError {
     StartError {
         why: chain(error),
         lasting,
-        probe: matches!(mode, Mode::Probe(_)),
+        next: Some(if is_slow(error) {
+            Mode::Probe(LONG)
+        } else {
+            mode.other()
+        }),
     }
+}
+
+/// Whether a server is of the modern revision after all, and was only too slow to say so before it was greeted otherwise.
+fn is_slow(error: &ClientInitializeError) -> bool {
+    let ClientInitializeError::LegacyFallbackFailed { fallback, .. } = error else {
+        return false;
+    };
+    let ClientInitializeError::JsonRpcError(error) = &**fallback else {
+        return false;
+    };
+    error.code == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
 }
 
 /// An error with everything below it.
@@ -200,7 +231,7 @@ fn info(peer: Option<&ServerPeerInfo>, pid: Option<u32>) -> PeerInfo {
 /// Hears of changes of the tools, for as long as the connection lasts.
 async fn listen(peer: Peer<RoleClient>, changed: Arc<Notify>, closed: CancellationToken) {
     let hear = async {
-        loop {
+        for _ in 0..LISTENS {
             let filter = SubscriptionFilter::builder().tools_list_changed().build();
             match peer.listen(filter).await {
                 Ok(mut subscription) => {

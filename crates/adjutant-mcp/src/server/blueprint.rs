@@ -62,7 +62,7 @@ impl Blueprint {
         let catalog = listed.map_err(|error| StartError {
             why: format!("its tools could not be listed: {error}"),
             lasting: false,
-            probe: false,
+            next: None,
         })?;
         Ok((peer, catalog))
     }
@@ -71,7 +71,7 @@ impl Blueprint {
         let lasting = |why: String| StartError {
             why,
             lasting: true,
-            probe: false,
+            next: None,
         };
         let spec = self.spec().map_err(lasting)?;
         let launched = launch(
@@ -86,7 +86,7 @@ impl Blueprint {
         let launched = launched.await.map_err(|error| StartError {
             why: error.to_string(),
             lasting: !error.retryable(),
-            probe: false,
+            next: None,
         })?;
         dial.process(launched).await
     }

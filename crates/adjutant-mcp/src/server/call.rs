@@ -1,7 +1,7 @@
 //! One call of a tool: waits for its turn, for the server, for the answer, and for nothing longer than it may.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,8 +16,9 @@ use tokio::{
 
 use super::{Server, Word};
 use crate::{
+    config::Kind,
     metrics::count,
-    peer::{Answer, Ask, Asked, MAX_WAITING_EVENTS, PeerError, PeerEvent, Pending, What},
+    peer::{Answer, Ask, Asked, MAX_WAITING_EVENTS, McpPeer, PeerError, PeerEvent, Pending, What},
 };
 
 /// A call, by the tool's name at the server.
@@ -56,6 +57,9 @@ impl Clocks {
     }
 }
 
+/// How long a server that a call could not reach may still count as up.
+const GONE: Duration = Duration::from_secs(1);
+
 /// Where a server that cares finds the key under which twice is once.
 const IDEMPOTENCY_KEY: &str = "adjutant/idempotencyKey";
 
@@ -86,7 +90,8 @@ impl Server {
         })?;
         self.counters.waited(since.elapsed());
         loop {
-            let error = match self.attempt(&call).await {
+            let mut peer = None;
+            let error = match self.attempt(&call, &mut peer).await {
                 Ok(reply) => {
                     self.timeouts_in_row.store(0, Ordering::Relaxed);
                     return Ok(reply);
@@ -99,6 +104,11 @@ impl Server {
             }
             *repeats += 1;
             count(&self.counters.repeats);
+            if let Some(peer) = peer {
+                // What the call could not reach may not be known to be gone yet.
+                let soon = (Clock::now() + GONE).min(call.clocks.deadline);
+                let _ = timeout_at(soon, peer.closed().cancelled()).await;
+            }
         }
     }
 
@@ -111,8 +121,13 @@ impl Server {
         gone && safe && up_again && repeats < self.config.restart.max.max(1)
     }
 
-    /// Two calls in a row without an answer make the owner ask whether the server is well.
+    /// Two calls in a row without an answer make the owner ask whether the server is well, and so does one that did not
+    /// reach a server far away, whose death nobody sees.
     fn suspect(&self, error: &ToolError) {
+        let far = self.config.kind() == Kind::Http;
+        if far && matches!(error, ToolError::Unavailable { .. }) {
+            self.tell(Word::Suspect);
+        }
         if matches!(error, ToolError::Timeout { sent: true, .. }) {
             let before = self.timeouts_in_row.fetch_add(1, Ordering::Relaxed);
             if before >= 1 {
@@ -121,7 +136,11 @@ impl Server {
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Reply, ToolError> {
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        used: &mut Option<Arc<dyn McpPeer>>,
+    ) -> Result<Reply, ToolError> {
         let deadline = call.clocks.deadline;
         let late = |_| timed_out(call, call.clocks.total, false);
         let (peer, _flight) = match self.board() {
@@ -136,6 +155,7 @@ impl Server {
                 })?
             }
         };
+        *used = Some(Arc::clone(&peer));
         let (tell, events) = mpsc::channel(MAX_WAITING_EVENTS);
         let ask = Ask {
             what: What::Call {

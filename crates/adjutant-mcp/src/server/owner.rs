@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a server may be silent when asked for the modern revision.
-const PROBE_PATIENCE: Duration = Duration::from_millis(2500);
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long calls may go on when the server is to be ended.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -61,6 +61,8 @@ pub(super) struct Task {
     /// Told when the tools have changed.
     changed: Arc<Notify>,
     listing: bool,
+    /// Whether the tools have changed while they were listed.
+    list_again: bool,
     checking: bool,
     mode: Mode,
     started: u64,
@@ -83,6 +85,7 @@ impl Task {
             probing: Vec::new(),
             changed: Arc::default(),
             listing: false,
+            list_again: false,
             checking: false,
             mode: Mode::Probe(PROBE_PATIENCE),
             started: 0,
@@ -245,7 +248,7 @@ impl Task {
             let slow = |_| StartError {
                 why: format!("it did not get ready within {time:?}"),
                 lasting: false,
-                probe: true,
+                next: Some(mode.other()),
             };
             let started = timeout(time, blueprint.start(mode, changed)).await;
             Done::Started(started.map_err(slow).flatten())
@@ -275,9 +278,7 @@ impl Task {
             }
             Err(error) => {
                 count(&self.server.counters.start_failures);
-                if error.probe {
-                    self.mode = self.mode.other();
-                }
+                self.mode = error.next.unwrap_or(self.mode);
                 let last = self.blueprint.stderr.last_line();
                 let why = match last {
                     Some(line) => format!("{}; its last words: {line}", error.why),
@@ -398,17 +399,6 @@ impl Task {
             ending
         } else {
             Ending::Survivors
-        }
-    }
-}
-
-impl Mode {
-    /// What to try after this failed: some servers leave when they are asked what they do not know, others are slow.
-    const fn other(self) -> Self {
-        match self {
-            Self::Probe(PROBE_PATIENCE) => Self::Handshake,
-            Self::Handshake => Self::Probe(Duration::from_secs(10)),
-            Self::Probe(_) => Self::Probe(PROBE_PATIENCE),
         }
     }
 }

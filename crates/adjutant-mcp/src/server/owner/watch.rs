@@ -66,6 +66,7 @@ impl Task {
 
     /// Asks for the tools; changes meanwhile are asked for afterwards.
     pub(super) fn list(&mut self, pause: Duration) {
+        self.list_again = self.listing;
         let Some(peer) = self.peer.clone().filter(|_| !self.listing) else {
             return;
         };
@@ -82,7 +83,11 @@ impl Task {
 
     pub(super) fn listed(&mut self, peer: &Arc<dyn McpPeer>, listed: Result<Catalog, PeerError>) {
         self.listing = false;
-        if !self.is_current(peer) {
+        if std::mem::take(&mut self.list_again) {
+            return self.list(Duration::ZERO);
+        }
+        if !self.is_current(peer) || listed.is_err() && peer.closed().is_cancelled() {
+            // Whoever waits gets the list of the next one.
             return;
         }
         let result = match listed {
