@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adjutant_core::{AgentError, Effect, ErrorInfo, RetryAdvice};
+use adjutant_core::{AgentError, EFFECT_INDETERMINATE, Effect, ErrorInfo, RetryAdvice};
 use serde_json::{Value, json};
 
 /// The result of a tool call.
@@ -179,7 +179,7 @@ impl ToolError {
     #[must_use]
     pub const fn kind(&self, effect: Effect) -> &'static str {
         if self.sent_unanswered() && !effect.may_repeat() {
-            return "tool_indeterminate";
+            return EFFECT_INDETERMINATE;
         }
         match self {
             Self::NotFound { .. } | Self::Unavailable { .. } => "tool_unavailable",
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_sent_call_of_an_unsafe_tool_is_indeterminate_and_not_retried() {
         let error = timeout(true).into_agent_error(Effect::Unsafe).into_info();
-        assert_eq!(error.kind, "tool_indeterminate");
+        assert!(error.is_indeterminate());
         assert!(!error.retriable);
     }
 
