@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     exec, http, isolation,
     manifest::{Manifest, Protocol},
-    pool::{Name, Names, Pool},
+    pool::{Name, Names, Place, Pool, SharedPool},
     port::{ProcessManager, ProcessSpec, Spawned},
     program,
     secrets::{Redacted, Secrets},
@@ -35,7 +35,15 @@ use crate::{
 /// end of `stderr`), `protocol_error`, `input_too_large`, `output_too_large`.
 pub struct ProcessAgent {
     template: Arc<Template>,
-    pool: OnceLock<Pool>,
+    pool: OnceLock<Pooled>,
+}
+
+/// Processes that outlive their runs.
+enum Pooled {
+    /// With one run at a time.
+    Alone(Pool),
+    /// With several.
+    Together(SharedPool),
 }
 
 /// What all processes of an agent have in common.
@@ -105,16 +113,25 @@ impl ProcessAgent {
     /// How many processes of the pool are idle and how many have a run; `None` without a pool.
     #[must_use]
     pub fn pooled(&self) -> Option<(u32, u32)> {
-        self.pool.get().map(Pool::counts)
+        match self.pool.get()? {
+            Pooled::Alone(pool) => Some(pool.counts()),
+            Pooled::Together(pool) => Some(pool.counts()),
+        }
     }
 
     /// The pool, if the manifest wants one and the program can be asked for another run.
-    fn pool(&self) -> Option<&Pool> {
+    fn pool(&self) -> Option<&Pooled> {
         let manifest = self.manifest();
         let config = manifest
             .pool
             .filter(|_| manifest.protocol == Protocol::Wire)?;
-        let start = || Pool::start(Arc::clone(&self.template), config);
+        let start = || {
+            let template = Arc::clone(&self.template);
+            match config.runs_per_process.get() {
+                1 => Pooled::Alone(Pool::start(template, config)),
+                _ => Pooled::Together(SharedPool::new(template, config)),
+            }
+        };
         Some(self.pool.get_or_init(start))
     }
 
@@ -134,7 +151,8 @@ impl ProcessAgent {
     async fn run_wire(&self, ctx: &RunContext) -> Result<RunResult, AgentError> {
         let Past { resume, usage } = wire::past(ctx).await?;
         let concluded = match self.pool() {
-            Some(pool) => self.run_pooled(ctx, pool, resume).await?,
+            Some(Pooled::Alone(pool)) => self.run_pooled(ctx, pool, resume).await?,
+            Some(Pooled::Together(pool)) => self.run_together(ctx, pool, resume).await?,
             None => self.run_alone(ctx, resume).await?,
         };
         match concluded {
@@ -154,6 +172,19 @@ impl ProcessAgent {
     ) -> Result<Conclusion, AgentError> {
         let (name, spawned) = self.template.start_run(ctx, None).await?;
         let peer = Peer::new(Arc::new(name), spawned);
+        trace(ctx, &peer);
+        let session = Session::new(ctx, self.manifest(), peer, resume);
+        Box::pin(session.run(false)).await.0
+    }
+
+    /// Lets a process do the run beside others.
+    async fn run_together(
+        &self,
+        ctx: &RunContext,
+        pool: &SharedPool,
+        resume: Option<Map<String, Value>>,
+    ) -> Result<Conclusion, AgentError> {
+        let Place { peer, hub: _hub } = pool.take(&ctx.run_id()).await?;
         trace(ctx, &peer);
         let session = Session::new(ctx, self.manifest(), peer, resume);
         Box::pin(session.run(false)).await.0

@@ -86,6 +86,11 @@ pub trait Process: Send {
         None
     }
 
+    /// Whether other runs have the same process, so that its end is not this run's to bring about.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Ends the process: TERM, `grace` to comply, KILL. Close its stdin before.
     async fn stop(&mut self, cause: StopCause, grace: Duration) -> Result<ExitReason> {
         self.terminate();

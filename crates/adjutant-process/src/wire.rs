@@ -17,6 +17,7 @@ mod steps;
 mod failure;
 mod farewell;
 mod handshake;
+mod hub;
 mod idle;
 mod session;
 mod steering;
@@ -24,6 +25,7 @@ mod turn;
 
 pub(crate) use self::{
     door::Door,
+    hub::Hub,
     peer::Peer,
     session::{Conclusion, Session},
     turn::{Past, past},

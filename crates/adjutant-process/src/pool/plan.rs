@@ -14,6 +14,9 @@ pub struct PoolConfig {
     pub min: u32,
     /// Most processes at once, busy ones included; further runs wait for one. Default 4.
     pub max: NonZeroU32,
+    /// Runs that a process works on at once, if its program takes so many. Default 1. With more, `min` and `idle` do not
+    /// count: processes are started when runs come, and kept until they are old.
+    pub runs_per_process: NonZeroU32,
     /// Runs after which a process makes way for a new one. Default 100.
     pub max_runs: NonZeroU32,
     /// Age at which a process makes way for a new one, once it is idle. Default 1 h.
@@ -29,6 +32,7 @@ impl Default for PoolConfig {
         Self {
             min: 1,
             max: NonZeroU32::MIN.saturating_add(3),
+            runs_per_process: NonZeroU32::MIN,
             max_runs: NonZeroU32::MIN.saturating_add(99),
             max_age: Duration::from_secs(3600),
             idle: Duration::from_secs(60),

@@ -7,7 +7,7 @@ use adjutant_wire::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How much is read at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// When this much waits to be written, nothing more is read: an agent that does not read its answers gets to ask no
 /// more questions.
@@ -62,6 +62,18 @@ impl Link {
             ended: false,
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
         }
+    }
+
+    /// The pipes, and what has been read and not yet taken. Nothing may be left to be written.
+    pub(super) fn into_parts(
+        self,
+    ) -> (
+        Box<dyn AsyncWrite + Send + Unpin>,
+        Box<dyn AsyncRead + Send + Unpin>,
+        Decoder,
+    ) {
+        let stdin = self.stdin.unwrap_or_else(|| Box::new(tokio::io::sink()));
+        (stdin, self.stdout, self.decoder)
     }
 
     /// What the agent said that it takes.

@@ -40,6 +40,27 @@ impl Peer {
         }
     }
 
+    /// A part of a process that others have too, and that has been greeted.
+    pub(super) fn seated(
+        name: Arc<Name>,
+        process: Box<dyn Process>,
+        link: Link,
+        logs: Logs,
+        greeting: wire::Initialized,
+    ) -> Self {
+        let mut peer = Self {
+            name,
+            process,
+            runs: 0,
+            link,
+            logs,
+            greeting: None,
+            last_id: 0,
+        };
+        peer.greet(greeting);
+        peer
+    }
+
     /// What it answered to `initialize`, if it has.
     pub(super) const fn greeting(&self) -> Option<&wire::Initialized> {
         self.greeting.as_ref()

@@ -146,6 +146,10 @@ impl<'a> Session<'a> {
         if keep && self.answered && self.exit.is_none() && !peer.link.ended() {
             return (ending, Some(farewell::pause(ctx, peer).await));
         }
+        if peer.process.is_shared() && self.exit.is_none() {
+            drop(farewell::pause(ctx, peer).await);
+            return (ending, None);
+        }
         farewell::part(ctx, peer, cause, self.manifest).await;
         (ending, None)
     }

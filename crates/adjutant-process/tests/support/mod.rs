@@ -399,11 +399,22 @@ def end(data): send(id=2, result=dict(stopReason="end_turn", output=dict(data=da
         agent: &ProcessAgent,
         attempt: u32,
     ) -> Result<RunResult, ErrorInfo> {
+        self.attempt_at(agent, self.run, attempt, &self.input).await
+    }
+
+    /// An attempt at a run of its own; all runs share the memory.
+    pub async fn attempt_at(
+        &self,
+        agent: &ProcessAgent,
+        run: RunId,
+        attempt: u32,
+        input: &RunInput,
+    ) -> Result<RunResult, ErrorInfo> {
         let ctx = RunContext::new(Arc::new(Host {
-            run: self.run,
+            run,
             key: agent.key(),
             attempt,
-            input: Json::from_value(&self.input).unwrap(),
+            input: Json::from_value(input).unwrap(),
             metadata: Json::from(json!({ "cwd": "/somewhere" })),
             memory: Arc::clone(&self.memory),
             cancel: self.cancel.clone(),
