@@ -86,6 +86,18 @@ impl<'de> Deserialize<'de> for Rate {
 pub struct Cost(u128);
 
 impl Cost {
+    /// The cost that [`Cost::usd`] gave: a float cannot be rounded up by itself, since it may lie a hair above what it
+    /// stands for. Negative or absurd amounts are none.
+    #[must_use]
+    pub fn from_usd(usd: f64) -> Self {
+        let exact = (usd * 1e12).round();
+        Self(if (0.0..1e30).contains(&exact) {
+            exact as u128
+        } else {
+            0
+        })
+    }
+
     /// In US dollars, rounded to the nearest number that a float can hold.
     #[must_use]
     pub fn usd(self) -> f64 {
@@ -247,6 +259,10 @@ mod tests {
         assert_eq!(cost.usd(), 0.000_000_15);
         assert_eq!(cost.micro_usd(), 1);
         assert_eq!(Cost::default().micro_usd(), 0);
+        // As a float this is 8175.000000000001 millionths.
+        assert_eq!(Cost::from_usd(0.008_175).micro_usd(), 8175);
+        assert_eq!(Cost::from_usd(cost.usd()), cost);
+        assert_eq!(Cost::from_usd(f64::NAN), Cost::default());
     }
 
     #[test]
