@@ -7,8 +7,9 @@ use std::{
 
 use adjutant_core::{
     AgentError, AgentKey, ApprovalRequest, BudgetLeft, ChildOutcome, ConversationId, Decision,
-    Delegate, DeltaSink, Error, EventType, HostStep, Json, ModelCall, ModelResponse, NewEvent,
-    RunContext, RunHost, RunId, StepBody, Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
+    Delegate, DeltaSink, Error, EventType, HostStep, Json, Message, ModelCall, ModelResponse,
+    NewEvent, RunContext, RunHost, RunId, StepBody, Timestamp, ToolAnswer, ToolSpec, ToolUse,
+    Usage,
 };
 use adjutant_telemetry::{Failure, Scope};
 use adjutant_tools::{Caller, ToolSet};
@@ -29,7 +30,7 @@ pub(crate) struct EquippedHost {
     /// The tools that the run has, in all its attempts.
     pub tools: OnceCell<Vec<ToolSpec>>,
     /// The same as they are now; opened when one is called.
-    pub toolset: OnceCell<ToolSet>,
+    pub toolset: tokio::sync::Mutex<Option<Arc<ToolSet>>>,
     /// When the run made its first call.
     pub began: OnceCell<Timestamp>,
     /// Where spans of this attempt belong.
@@ -87,7 +88,7 @@ impl EquippedHost {
             purse,
             caller,
             tools: OnceCell::new(),
-            toolset: OnceCell::new(),
+            toolset: tokio::sync::Mutex::default(),
             began: OnceCell::new(),
             scope,
             usage: Mutex::default(),
@@ -196,6 +197,9 @@ impl RunHost for EquippedHost {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+    async fn steering(&self, seen: usize) -> Result<Vec<Message>, Error> {
+        self.inner.steering(seen).await
     }
     fn deadline(&self) -> Option<Timestamp> {
         self.inner.deadline()

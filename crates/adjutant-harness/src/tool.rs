@@ -51,10 +51,16 @@ impl EquippedHost {
     }
 
     async fn list_tools(&self) -> Result<Vec<ToolSpec>, AgentError> {
-        let mut specs = match &self.equipment.tools {
-            Some(registry) => self.toolset(registry).await?.specs(),
-            None => Vec::new(),
-        };
+        let mut specs = Vec::new();
+        if let Some(registry) = &self.equipment.tools {
+            let set = self.toolset(registry).await?;
+            if let Some((source, problem)) = set.problems().first() {
+                // What is recorded now is all that the run will ever have: better to try again than to go without.
+                let message = format!("the tools of `{source}` cannot be listed: {problem}");
+                return Err(AgentError::retriable("tool_unavailable", message));
+            }
+            specs = set.specs();
+        }
         specs.extend(
             self.equipment
                 .agents
@@ -64,18 +70,19 @@ impl EquippedHost {
         Ok(specs)
     }
 
-    /// The tools as they are now, opened once in an attempt.
-    pub async fn toolset(&self, registry: &Arc<ToolRegistry>) -> Result<&ToolSet, AgentError> {
-        let open = || async {
-            let filter = self.equipment.tool_policy.filter();
-            let set = registry.open(self.caller.clone(), &filter).await;
-            let set = set.map_err(|error| error.into_agent_error(Effect::ReadOnly))?;
-            for (source, problem) in set.problems() {
-                tracing::warn!(run_id = %self.caller.run, source, error = %problem, "a source of tools cannot be asked");
-            }
-            Ok::<ToolSet, AgentError>(set)
-        };
-        self.toolset.get_or_try_init(open).await
+    /// The tools as they are now. Kept for the attempt once all sources have told theirs.
+    pub async fn toolset(&self, registry: &Arc<ToolRegistry>) -> Result<Arc<ToolSet>, AgentError> {
+        let mut kept = self.toolset.lock().await;
+        if let Some(set) = &*kept {
+            return Ok(Arc::clone(set));
+        }
+        let filter = self.equipment.tool_policy.filter();
+        let set = registry.open(self.caller.clone(), &filter).await;
+        let set = Arc::new(set.map_err(|error| error.into_agent_error(Effect::ReadOnly))?);
+        if set.problems().is_empty() {
+            *kept = Some(Arc::clone(&set));
+        }
+        Ok(set)
     }
 
     /// Calls a tool, with all that belongs to it.

@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub headers: Variables,
     /// Not to be used at all. Default false.
     pub disabled: bool,
+    /// Whether runs go without its tools while it does not come up; else they fail and are tried again. Default false.
+    pub optional: bool,
     /// Who shares one process or connection. Default: `shared` where the server keeps nothing between calls (it speaks the
     /// stateless revision, or `stateless` says so), else `agent`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,6 +217,7 @@ impl Default for ServerConfig {
             url: None,
             headers: Variables::default(),
             disabled: false,
+            optional: false,
             scope: None,
             stateless: None,
             serial: false,

@@ -130,29 +130,25 @@ impl ToolSource for McpSource {
         "mcp"
     }
 
-    /// The tools of all servers. A server that has never told its tools and is down is left out with a warning, unless
-    /// all are.
+    /// The tools of all servers. One that has never told its tools and is down is an error, unless it is optional: an
+    /// agent that lacks its tools gives answers that look right.
     async fn list(&self, caller: &Caller) -> Result<Vec<ToolSpec>> {
         let asked = self.servers.keys().map(|server| self.tools(server, caller));
         let mut all = Vec::new();
-        let mut failed = None;
-        let mut some = self.servers.is_empty();
         for (server, listed) in self.servers.keys().zip(join_all(asked).await) {
+            let optional = self
+                .pool
+                .config(server)
+                .is_some_and(|config| config.optional);
             match listed {
-                Ok(tools) => {
-                    some = true;
-                    all.extend(tools);
-                }
-                Err(error) => {
+                Ok(tools) => all.extend(tools),
+                Err(error) if optional => {
                     tracing::warn!(server, %error, run_id = %caller.run, "the run goes without its tools");
-                    failed = failed.or_else(|| Some(error.into_tool_error(server)));
                 }
+                Err(error) => return Err(error.into_tool_error(server)),
             }
         }
-        match failed {
-            Some(error) if !some => Err(error),
-            _ => Ok(all),
-        }
+        Ok(all)
     }
 
     async fn call(&self, caller: &Caller, call: Invocation<'_>) -> Result<Reply> {

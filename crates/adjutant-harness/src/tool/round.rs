@@ -140,6 +140,16 @@ impl Round<'_> {
                 sent: false,
                 source: None,
             })?;
+        if set.find(&self.call.name).is_none()
+            && let Some((source, problem)) = set.problems().first()
+        {
+            return Err(ToolError::Unavailable {
+                tool: self.call.name.clone(),
+                problem: format!("`{source}` cannot be asked: {problem}"),
+                sent: false,
+                source: None,
+            });
+        }
         let port = Port::new(host, self.step, self.resume);
         let progress = |progress: Progress| {
             let mut payload = json!(progress);

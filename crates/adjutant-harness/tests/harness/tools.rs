@@ -32,6 +32,8 @@ enum How {
     Flaky,
     /// Is never there.
     Dead,
+    /// Cannot even say which tools it has, the first two times.
+    Unlisted,
 }
 
 #[async_trait]
@@ -41,6 +43,9 @@ impl ToolSource for Asking {
     }
 
     async fn list(&self, _caller: &Caller) -> Result<Vec<ToolSpec>, ToolError> {
+        if matches!(self.how, How::Unlisted) && self.calls.fetch_add(1, SeqCst) < 2 {
+            return Err(away());
+        }
         let spec = ToolSpec::new("ask__it", "Asks.", json!({ "type": "object" }));
         Ok(vec![spec.effect(Effect::ReadOnly)])
     }
@@ -74,17 +79,20 @@ impl ToolSource for Asking {
                 call.port.unwrap().sample(request).await?
             }
             How::Flaky if made >= 2 => json!("there"),
-            How::Flaky | How::Dead => {
-                return Err(ToolError::Unavailable {
-                    tool: "ask__it".to_owned(),
-                    problem: "nobody there".to_owned(),
-                    sent: false,
-                    source: None,
-                });
-            }
+            How::Unlisted => json!("there"),
+            How::Flaky | How::Dead => return Err(away()),
         };
         self.seen.lock().unwrap().push(answer.clone());
         Ok(Reply::Answer(ToolAnswer::text(answer.to_string())))
+    }
+}
+
+fn away() -> ToolError {
+    ToolError::Unavailable {
+        tool: "ask__it".to_owned(),
+        problem: "nobody there".to_owned(),
+        sent: false,
+        source: None,
     }
 }
 
@@ -170,4 +178,13 @@ async fn a_tool_that_stays_away_is_an_answer_that_the_model_reads() {
     let answer = result.final_messages[1].text();
     assert!(answer.contains("tool_unavailable"), "{answer}");
     assert_eq!(result.final_output, Json::from("Done."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_does_not_begin_without_its_tools() {
+    let (world, source) = (World::new(), asking(How::Unlisted));
+    let result = world
+        .result(&world.assistant(equipment(&world, &source)), "Go.")
+        .await;
+    assert_eq!(result.final_messages[1].text(), "\"there\"");
 }
