@@ -128,8 +128,8 @@ pub trait RunHost: Send + Sync {
 
     /// Returns the step's recorded result, or executes `body` and records it.
     async fn step(&self, step: HostStep, body: &mut StepBody<'_>) -> Result<Json, AgentError>;
-    /// Whether the next step of this name has a recorded result, or children that have been begun: whatever it costs has
-    /// been paid for.
+    /// Whether the next step of this name has a recorded result, children that have been begun, or an intent whose outcome
+    /// is open: what it costs has been paid for, unless a person has it executed again.
     fn is_recorded(&self, _name: &str) -> bool {
         false
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use adjutant_core::{AgentError, Fingerprint, Json, StepKind, StepOutcome, StepRecord};
+use adjutant_core::{AgentError, Fingerprint, Intent, Json, StepKind, StepOutcome, StepRecord};
 use adjutant_queue::Signal;
 use adjutant_state::History;
 
@@ -51,14 +51,18 @@ impl Journal {
         name.to_owned()
     }
 
-    /// Whether the next step of this name has ended, or its children have been begun.
+    /// Whether the next step of this name has ended, or has been begun in a way that is not simply begun again.
     pub(crate) fn is_recorded(&self, name: &str) -> bool {
         let next = match self.calls.get(name) {
             Some(count) => self.records.get(&format!("{name}#{}", count + 1)),
             None => self.records.get(name),
         };
-        next.is_some_and(|step| {
-            step.kind == StepKind::Delegate || !matches!(step.outcome, StepOutcome::Started { .. })
+        next.is_some_and(|step| match &step.outcome {
+            StepOutcome::Started { memo } => {
+                let open = |intent: Intent| intent != Intent::Withdrawn;
+                step.kind == StepKind::Delegate || memo.to().is_ok_and(open)
+            }
+            StepOutcome::Completed { .. } | StepOutcome::Failed { .. } => true,
         })
     }
 

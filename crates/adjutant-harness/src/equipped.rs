@@ -25,25 +25,30 @@ impl<A: Agent> Equipped<A> {
         Self { agent, equipment }
     }
 
-    fn equip(&self, ctx: &RunContext, scope: Option<&Scope>) -> (RunContext, Box<dyn Send + Sync>) {
-        let host = |environment| {
-            let (inner, equipment) = (Arc::clone(ctx.host()), self.equipment.clone());
-            let host = EquippedHost::new(inner, equipment, environment, scope.cloned());
-            context(Arc::new(host))
-        };
-        let mut environment: Vec<_> = scope
-            .iter()
-            .map(|scope| ("TRACEPARENT".to_owned(), scope.traceparent()))
+    /// A host with everything, and what is to be dropped at the attempt's end.
+    fn equip(&self, ctx: &RunContext, scope: Option<Scope>) -> (Arc<EquippedHost>, Kept) {
+        let traceparent = scope.as_ref().map(Scope::traceparent);
+        let (inner, equipment) = (Arc::clone(ctx.host()), self.equipment.clone());
+        let host = Arc::new(EquippedHost::new(inner, equipment, scope));
+        let mut environment: Vec<_> = traceparent
+            .into_iter()
+            .map(|value| ("TRACEPARENT".to_owned(), value))
             .collect();
-        let Some(attendant) = &self.equipment.attendant else {
-            return (host(environment), Box::new(()));
+        let kept: Kept = match &self.equipment.attendant {
+            None => Box::new(()),
+            Some(attendant) => {
+                let (more, kept) = attendant.attend(&context(&host));
+                environment.extend(more);
+                kept
+            }
         };
-        // The attendant calls through a context of its own, so that its names are counted apart from the agent's.
-        let (more, kept) = attendant.attend(&host(Vec::new()));
-        environment.extend(more);
-        (host(environment), kept)
+        host.give(environment);
+        (host, kept)
     }
 }
+
+/// What lasts as long as an attempt.
+type Kept = Box<dyn Send + Sync>;
 
 #[async_trait]
 impl<A: Agent> Agent for Equipped<A> {
@@ -55,8 +60,12 @@ impl<A: Agent> Agent for Equipped<A> {
         let tracer = self.equipment.tracer.as_ref();
         let trace = tracer.map(|tracer| trace::begin(tracer, ctx));
         let scope = trace.as_ref().map(AttemptTrace::scope);
-        let (ctx, _kept) = self.equip(ctx, scope.as_ref());
-        let mut result = self.agent.run(&ctx).await;
+        let (host, _kept) = self.equip(ctx, scope);
+        let ctx = context(&host);
+        let mut result = match host.settle_lost().await {
+            Ok(()) => self.agent.run(&ctx).await,
+            Err(error) => Err(error),
+        };
         if let Ok(result) = &mut result
             && result.usage == Usage::default()
         {

@@ -1,7 +1,7 @@
 //! The host that an equipped agent's context stands on: the executor's, with models and tools.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct EquippedHost {
     /// Where spans of this attempt belong.
     pub scope: Option<Scope>,
     usage: Mutex<Usage>,
-    environment: Vec<(String, String)>,
+    environment: OnceLock<Vec<(String, String)>>,
 }
 
 /// What metadata says of whom the run is for, and with which model it is to be done.
@@ -55,12 +55,7 @@ struct Reserved {
 }
 
 impl EquippedHost {
-    pub fn new(
-        inner: Arc<dyn RunHost>,
-        mut equipment: Equipment,
-        environment: Vec<(String, String)>,
-        scope: Option<Scope>,
-    ) -> Self {
+    pub fn new(inner: Arc<dyn RunHost>, mut equipment: Equipment, scope: Option<Scope>) -> Self {
         let told: Told = inner.metadata().to().unwrap_or_default();
         if let Some(model) = told.adjutant.model {
             equipment.model = model;
@@ -92,7 +87,21 @@ impl EquippedHost {
             began: OnceCell::new(),
             scope,
             usage: Mutex::default(),
-            environment,
+            environment: OnceLock::new(),
+        }
+    }
+
+    /// Sets the variables for the attempt's process; once, before the agent begins.
+    pub fn give(&self, environment: Vec<(String, String)>) {
+        // The first ones stay.
+        let _ = self.environment.set(environment);
+    }
+
+    /// Settles what earlier attempts left reserved.
+    pub async fn settle_lost(&self) -> Result<(), AgentError> {
+        match &self.purse {
+            Some(purse) => purse.settle_lost().await,
+            None => Ok(()),
         }
     }
 
@@ -209,12 +218,12 @@ impl RunHost for EquippedHost {
     }
     fn environment(&self) -> Vec<(String, String)> {
         let mut all = self.inner.environment();
-        all.extend(self.environment.iter().cloned());
+        all.extend(self.environment.get().into_iter().flatten().cloned());
         all
     }
 }
 
 /// The context over a host.
-pub(crate) fn context(host: Arc<EquippedHost>) -> RunContext {
-    RunContext::new(host)
+pub(crate) fn context(host: &Arc<EquippedHost>) -> RunContext {
+    RunContext::new(Arc::clone(host) as Arc<dyn RunHost>)
 }

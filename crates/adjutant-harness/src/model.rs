@@ -108,6 +108,17 @@ impl EquippedHost {
         mut deltas: Option<&mut DeltaSink<'_>>,
     ) -> Result<ModelResponse, AgentError> {
         let mut span = self.scope.as_ref().map(|scope| scope.chat(request));
+        let late;
+        let held = match held {
+            Some(held) => Some(held),
+            // A person has it executed again.
+            None => {
+                late = self
+                    .afford(OnExceeded::Fail, step, self.most(request))
+                    .await?;
+                late.as_ref()
+            }
+        };
         let result = {
             let mut watch = |delta: ModelDelta| {
                 if let Some(span) = &mut span {

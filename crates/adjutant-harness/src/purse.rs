@@ -104,6 +104,20 @@ impl Purse {
         }
     }
 
+    /// Settles what earlier attempts have reserved and not settled: calls that were lost with their worker. Nobody knows
+    /// whether they were made, so they count in full.
+    pub async fn settle_lost(&self) -> Result<(), AgentError> {
+        if self.epoch <= 1 || self.claims().await?.is_empty() {
+            return Ok(());
+        }
+        for lost in self.ledger.open(self.run).await? {
+            if epoch_of(&lost.key).is_some_and(|epoch| epoch < self.epoch) {
+                self.ledger.settle(&lost.key, lost.amount).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says what a reservation came to.
     pub async fn settle(&self, held: &Held, actual: Amount) -> Result<Vec<Warning>, AgentError> {
         Ok(self.ledger.settle(&held.key, actual).await?)
@@ -152,6 +166,11 @@ impl Purse {
         };
         self.tree.get_or_try_init(find).await.copied()
     }
+}
+
+/// The lease under which a reservation was made: the second part of its name.
+fn epoch_of(key: &ReservationKey) -> Option<u64> {
+    key.as_str().split('/').nth(1)?.parse().ok()
 }
 
 fn broken(error: adjutant_core::Error) -> Shortage {

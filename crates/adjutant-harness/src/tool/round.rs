@@ -20,10 +20,15 @@ use adjutant_tools::{
 use serde_json::{Value, json};
 
 use super::port::Port;
-use crate::{host::EquippedHost, purse::Held, recorded::Recorded};
+use crate::{host::EquippedHost, policy::OnExceeded, purse::Held, recorded::Recorded};
 
 /// Tries of a call that failed and may be made again.
 const TRIES: u32 = 3;
+
+const ONE: Amount = Amount {
+    tool_calls: 1,
+    ..Amount::ZERO
+};
 
 pub(super) struct Round<'a> {
     pub host: &'a EquippedHost,
@@ -37,14 +42,10 @@ pub(super) struct Round<'a> {
 impl Round<'_> {
     pub async fn run(&self) -> Result<Recorded, AgentError> {
         let host = self.host;
-        let one = Amount {
-            tool_calls: 1,
-            ..Amount::ZERO
-        };
         let mut held = None;
         if !host.inner.is_recorded(self.step) {
             held = host
-                .afford(host.equipment.budget.on_exceeded, self.step, one)
+                .afford(host.equipment.budget.on_exceeded, self.step, ONE)
                 .await?;
         }
         let policy = &host.equipment.tool_policy;
@@ -89,6 +90,15 @@ impl Round<'_> {
         if attempt == 1 {
             self.tell_call();
         }
+        let late;
+        let held = match held {
+            Some(held) => Some(held),
+            // A person has it executed again.
+            None => {
+                late = self.host.afford(OnExceeded::Fail, self.step, ONE).await?;
+                late.as_ref()
+            }
+        };
         let effect = self.spec.effect;
         let span = self.host.scope.as_ref().map(|scope| {
             let mut span = scope.tool(self.call);

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use adjutant_budget::BudgetLedger;
 use adjutant_core::{EventType, Intent, Resolution, RunState};
 use adjutant_llm::{Script, ScriptedModel};
 use adjutant_queue::RunLookup;
@@ -77,7 +78,9 @@ async fn an_interrupted_unsafe_call_waits_for_a_person_and_keeps_its_key() {
     let script = "[{tool_calls: [{name: pay, arguments: {what: rent}}]}, {text: Done.}]";
     let world = World::new();
     world.counts.hanging.store(1, SeqCst);
-    let agents = world.assistant(world.equipment(script));
+    let mut equipment = world.equipment(script);
+    equipment.budget.run.tool_calls = Some(5);
+    let agents = world.assistant(equipment);
     let worker = world.worker(&agents);
     let run = world.submit("helper", "Pay.").await;
     while world.counts.paid.load(SeqCst) == 0 {
@@ -98,6 +101,13 @@ async fn an_interrupted_unsafe_call_waits_for_a_person_and_keeps_its_key() {
     let keys = world.counts.keys.lock().unwrap().clone();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0], keys[1], "one call has one idempotency key");
+    let account = adjutant_budget::Account::run(run);
+    let balance = world.ledger.balance(&account).await.unwrap().unwrap();
+    assert_eq!(
+        balance.spent.tool_calls, 2,
+        "the lost call counts, and the one that a person had made"
+    );
+    assert!(balance.reserved.is_zero(), "{balance:?}");
 }
 
 #[tokio::test(start_paused = true)]
