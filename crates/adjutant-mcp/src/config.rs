@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::read::{isolation, maybe_time, time};
 pub use self::{check::Problem, read::ConfigError};
+use crate::{locate::Lookup, secrets::expand};
 
 /// Servers by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -203,6 +204,22 @@ impl Default for Restart {
             reset_after: Duration::from_secs(60),
             open_for: Duration::from_secs(60),
         }
+    }
+}
+
+impl ServerConfig {
+    /// The same server with `${NAME}` and `${NAME:-default}` in its arguments replaced. Arguments are seen by everybody on
+    /// the machine: a secret belongs into `env`.
+    ///
+    /// # Errors
+    /// Names a variable that is not there.
+    pub fn expanded(mut self, lookup: &Lookup) -> Result<Self, String> {
+        for argument in &mut self.args {
+            let (value, _) =
+                expand(argument, lookup).map_err(|problem| format!("`args`: {problem}"))?;
+            *argument = value;
+        }
+        Ok(self)
     }
 }
 

@@ -86,7 +86,7 @@ fn from_env(name: &str, lookup: &Lookup) -> Result<String, String> {
 }
 
 /// Replaces `${NAME}` and `${NAME:-default}`, as other programs do.
-fn expand(text: &str, lookup: &Lookup) -> Result<(String, bool), String> {
+pub(crate) fn expand(text: &str, lookup: &Lookup) -> Result<(String, bool), String> {
     let mut expanded = String::new();
     let mut secret = false;
     let mut rest = text;

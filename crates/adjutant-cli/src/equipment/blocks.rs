@@ -6,7 +6,7 @@ use adjutant::{
     harness::BudgetPolicy,
     llm::ModelsConfig,
     mcp::ServerConfig,
-    process::{ManifestError, read_yaml},
+    process::{ManifestError, read_yaml, supervise::DeclaredService},
     telemetry::{ExporterKind, LangfuseConfig, TelemetryConfig},
 };
 use serde::Deserialize;
@@ -14,7 +14,14 @@ use serde::Deserialize;
 use crate::sections;
 
 /// The top-level keys that are read here.
-pub const KEYS: &[&str] = &["models", "mcp_servers", "mcpServers", "budget", "telemetry"];
+pub const KEYS: &[&str] = &[
+    "models",
+    "mcp_servers",
+    "mcpServers",
+    "budget",
+    "telemetry",
+    "services",
+];
 
 /// What they say.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,6 +36,8 @@ pub struct Blocks {
     pub budget: BudgetPolicy,
     /// Traces and metrics.
     pub telemetry: TelemetryConfig,
+    /// Processes that a worker keeps running.
+    pub services: BTreeMap<String, DeclaredService>,
 }
 
 impl Blocks {

@@ -14,7 +14,7 @@ use adjutant::{
     endpoint::{Endpoint, EndpointOptions},
     harness::{AssistantSpec, Attendant, BudgetPolicy, Equipment, Spend},
     llm::{KeySource, LanguageModel, ModelRouter, PriceTable},
-    mcp::{McpServerPool, McpSource, PoolOptions, ServerConfig, ServersConfig},
+    mcp::{Lookup, McpServerPool, McpSource, PoolOptions, ServerConfig, ServersConfig},
     process::{Environment, NativeOptions, NativeProcesses, ProcessManager},
     telemetry::{ExporterKind, Resource, Tracer},
     tools::{
@@ -158,7 +158,7 @@ impl<'a> Outfitter<'a> {
         }));
         let mut mcp = None;
         if !file.mcp_servers.is_empty() {
-            let source = Arc::new(self.mcp_source(agent));
+            let source = Arc::new(self.mcp_source(agent)?);
             mcp = Some(Arc::clone(&source));
             tools = tools.source(source);
         }
@@ -236,8 +236,8 @@ impl<'a> Outfitter<'a> {
         self.outfit
     }
 
-    fn mcp_source(&self, agent: &Found) -> McpSource {
-        let wanted = servers(agent, &self.blocks);
+    fn mcp_source(&self, agent: &Found) -> Result<McpSource> {
+        let wanted = servers(agent, &self.blocks)?;
         let fits = |has: &BTreeMap<String, ServerConfig>| {
             wanted
                 .iter()
@@ -246,7 +246,7 @@ impl<'a> Outfitter<'a> {
         // Every agent's servers were put into one of them.
         let found = self.pools.iter().find(|(_, has)| fits(has));
         let names = wanted.keys().map(|name| (name.clone(), Default::default()));
-        match found {
+        Ok(match found {
             Some((pool, _)) => McpSource::of(pool.clone(), names),
             None => McpSource::of(
                 McpServerPool::new(
@@ -255,7 +255,7 @@ impl<'a> Outfitter<'a> {
                 ),
                 names,
             ),
-        }
+        })
     }
 }
 
@@ -344,7 +344,8 @@ fn tracer(blocks: &Blocks) -> Result<Tracer> {
 }
 
 /// An agent's servers: those that it describes, and those of the settings that it only names.
-fn servers(agent: &Found, blocks: &Blocks) -> BTreeMap<String, ServerConfig> {
+fn servers(agent: &Found, blocks: &Blocks) -> Result<BTreeMap<String, ServerConfig>> {
+    let lookup: Lookup = Arc::new(Keys::variable);
     let of = |(name, config): (&String, &ServerConfig)| {
         let shared = blocks
             .mcp_servers
@@ -356,7 +357,14 @@ fn servers(agent: &Found, blocks: &Blocks) -> BTreeMap<String, ServerConfig> {
             let cwd = config.cwd.take().unwrap_or_default();
             config.cwd = Some(agent.folder().join(cwd));
         }
-        (name.clone(), config)
+        let config = config.expanded(&lookup).map_err(|problem| {
+            let message = format!(
+                "the MCP server `{name}` of {} cannot be started",
+                agent.key()
+            );
+            Failure::usage(MANIFEST_INVALID, message).because(problem)
+        })?;
+        Ok((name.clone(), config))
     };
     agent.equipment.mcp_servers.iter().map(of).collect()
 }
@@ -395,7 +403,7 @@ fn pools(
 ) -> Result<Vec<(McpServerPool, BTreeMap<String, ServerConfig>)>> {
     let mut sets: Vec<BTreeMap<String, ServerConfig>> = Vec::new();
     for agent in agents {
-        let wanted = servers(agent, blocks);
+        let wanted = servers(agent, blocks)?;
         if wanted.is_empty() {
             continue;
         }
