@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use adjutant_wire::DEFAULT_MAX_LINE_BYTES;
+use adjutant_wire::{
+    DEFAULT_MAX_LINE_BYTES,
+    websocket::{LineCutter, Lines},
+};
 use tungstenite::{
     Message, WebSocket,
     protocol::{Role, WebSocketConfig},
@@ -37,15 +40,11 @@ pub(crate) fn connect(url: &str) -> io::Result<(Input, Output)> {
         reading,
         writing: writing.clone(),
     };
-    let input = Lines {
-        socket: WebSocket::from_raw_socket(reader, Role::Client, config),
-        rest: Vec::new(),
-        read: 0,
-    };
+    let input = Lines::new(WebSocket::from_raw_socket(reader, Role::Client, config));
     let output = Messages {
         socket: WebSocket::from_raw_socket(Unread(Vec::new()), Role::Client, config),
         out: writing,
-        line: Vec::new(),
+        cutter: LineCutter::default(),
     };
     Ok((Box::new(input), Box::new(output)))
 }
@@ -86,41 +85,6 @@ impl Write for Half {
     }
 }
 
-/// Text messages as lines.
-struct Lines {
-    socket: WebSocket<Half>,
-    rest: Vec<u8>,
-    read: usize,
-}
-
-impl Read for Lines {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.rest.len() {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => {
-                    self.rest = text.as_bytes().to_vec();
-                    self.rest.push(b'\n');
-                    self.read = 0;
-                }
-                Ok(Message::Close(_)) => return Ok(0),
-                // Answers to pings are written along with the next read.
-                Ok(_) => {}
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
-                    return Ok(0);
-                }
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-        let rest = self.rest.get(self.read..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.read += count;
-        Ok(count)
-    }
-}
-
 /// Collects a frame's bytes; never read.
 struct Unread(Vec<u8>);
 
@@ -145,30 +109,22 @@ impl Write for Unread {
 struct Messages {
     socket: WebSocket<Unread>,
     out: Shared,
-    line: Vec<u8>,
-}
-
-impl Messages {
-    fn send(&mut self, line: Vec<u8>) -> io::Result<()> {
-        let text = String::from_utf8(line).map_err(io::Error::other)?;
-        self.socket
-            .send(Message::text(text))
-            .map_err(io::Error::other)?;
-        let frame = std::mem::take(&mut self.socket.get_mut().0);
-        lock(&self.out.0).write_all(&frame)
-    }
+    cutter: LineCutter,
 }
 
 impl Write for Messages {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut pieces = bytes.split(|byte| *byte == b'\n');
-        if let Some(first) = pieces.next() {
-            self.line.extend_from_slice(first);
-        }
-        for piece in pieces {
-            let line = std::mem::replace(&mut self.line, piece.to_vec());
-            self.send(line)?;
-        }
+        let Self {
+            socket,
+            out,
+            cutter,
+        } = self;
+        cutter.cut(bytes, |line| {
+            let text = String::from_utf8(line).map_err(io::Error::other)?;
+            socket.send(Message::text(text)).map_err(io::Error::other)?;
+            let frame = std::mem::take(&mut socket.get_mut().0);
+            lock(&out.0).write_all(&frame)
+        })?;
         Ok(bytes.len())
     }
 

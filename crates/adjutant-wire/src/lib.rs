@@ -42,6 +42,8 @@ pub mod exec;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod transport;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointLoad, CheckpointSave, CheckpointSaved},
