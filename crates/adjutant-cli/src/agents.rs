@@ -12,7 +12,7 @@ use adjutant::{
     core::{AgentRegistry, RetryPolicy},
     harness::{Assistant, Equipped},
     process::{
-        AgentOptions, Environment, Manifest, ManifestError, NativeOptions, NativeProcesses,
+        AgentOptions, Environment, Manifest, ManifestError, Names, NativeOptions, NativeProcesses,
         ProcessAgent, ProcessManager, Secrets,
         usage::{About, Instances, Observed},
     },
@@ -265,6 +265,7 @@ pub async fn registry(
     let servers = Observed::new(Arc::clone(&processes), about, instances.clone());
     let mut outfitter =
         Outfitter::new(context, store, agents, Arc::new(servers), base.clone()).await?;
+    let names = Names::at_most(context.config.max_instances());
     let mut registry = AgentRegistry::new();
     for found in agents {
         let equipment = outfitter.equip(found, agents)?;
@@ -289,7 +290,9 @@ pub async fn registry(
             found.folder(),
             base,
             Arc::new(processes),
-            AgentOptions::default().secrets(secrets.clone()),
+            AgentOptions::default()
+                .secrets(secrets.clone())
+                .names(names.clone()),
         );
         register(&mut registry, Equipped::new(agent, equipment), told)?;
     }

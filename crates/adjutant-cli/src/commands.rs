@@ -21,6 +21,7 @@ mod ps;
 mod resume;
 mod run;
 mod runs;
+mod services;
 mod show;
 mod stats;
 mod worker;
@@ -52,6 +53,8 @@ pub enum Command {
     Models(models::Models),
     /// Serve agents: work on their runs until stopped
     Worker(worker::Worker),
+    /// Keep the project's services running until stopped, without a worker
+    Services,
     /// Print what agents have logged
     Logs(logs::Logs),
     /// List the live instances of agents
@@ -100,6 +103,7 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit> {
         Command::Effects(effects) => effects.run(context).await,
         Command::Mcp(mcp) => Box::pin(mcp.run(context)).await,
         Command::Models(models) => Box::pin(models.run(context)).await,
+        Command::Services => services::run(context).await,
         Command::Worker(worker) => Box::pin(worker.run(context)).await,
         Command::Logs(logs) => logs.run(context).await,
         Command::Ps => ps::run(context).await,

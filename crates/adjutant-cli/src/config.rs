@@ -263,6 +263,11 @@ impl Config {
         }
     }
 
+    /// How many processes a worker may have.
+    pub fn max_instances(&self) -> usize {
+        self.count("runner.max_instances") as usize
+    }
+
     /// How the logs of agents are kept.
     pub fn logs(&self, state_dir: &Path) -> logs::Config {
         let to = |name: &str| {

@@ -14,6 +14,7 @@ use crate::{
     interrupt::Interrupts,
     observation::Observation,
     output::Paint,
+    services::Services,
     watch::Watch,
     workers::{self, Posted},
 };
@@ -70,6 +71,7 @@ pub fn runner_config(context: &Context) -> RunnerConfig {
 /// What a worker needs around it, as long as it lives.
 pub struct Backstage {
     outfit: Outfit,
+    services: Option<Services>,
     _observation: Observation,
 }
 
@@ -77,6 +79,9 @@ impl Backstage {
     /// Ends what the worker's agents used.
     pub async fn close(self) {
         self.outfit.close().await;
+        if let Some(services) = self.services {
+            services.stop().await;
+        }
     }
 }
 
@@ -92,10 +97,16 @@ pub async fn worker(
     let told = run.is_none().then_some(&context.out);
     let observation = Observation::start(context)?;
     let instances = observation.instances();
+    // Who drives one run alone takes the services as they are.
+    let services = match run {
+        Some(_) => None,
+        None => Services::start(context, instances).await?,
+    };
     let (registry, outfit) = agents::registry(context, &**store, agents, told, instances).await?;
     observation.offer(outfit.pools());
     let observation = Backstage {
         outfit,
+        services,
         _observation: observation,
     };
     let runner = AgentRunner::new(Arc::clone(store), registry, config).map_err(|error| {

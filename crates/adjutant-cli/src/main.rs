@@ -10,6 +10,7 @@ mod output;
 mod paste;
 mod project;
 mod sections;
+mod services;
 mod units;
 mod venv;
 

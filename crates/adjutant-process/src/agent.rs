@@ -1,6 +1,7 @@
 //! A manifest's program as an agent.
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -282,7 +283,11 @@ impl Template {
     /// attempt and a key from the manifest would not fit together.
     async fn start_for(&self, more: &Environment) -> Result<(Name, Spawned), AgentError> {
         let start = async {
-            let name = self.names.take(&self.manifest.name)?;
+            let most = self
+                .manifest
+                .max_instances
+                .map_or(u32::MAX, NonZeroU32::get);
+            let name = self.names.take_of(&self.manifest.name, most as usize)?;
             let resolved = self.manifest.env.resolve(&self.dir, &self.secrets)?;
             let mut spec = self.spec(&resolved.env)?;
             spec.env.set("ADJUTANT_INSTANCE", name.to_string());

@@ -35,8 +35,8 @@ pub enum Enforcement {
     Rlimit,
     /// The runtime, which sees every byte and the clock.
     Runtime,
-    /// The runtime, which looks now and then (at memory twenty times a second, at folders once) and ends the tree; a short
-    /// burst may go over the limit.
+    /// The runtime, which looks now and then (at memory and processes twenty times a second, at folders once) and ends the
+    /// tree; a short burst may go over the limit, and what multiplies fast may do harm before it is seen.
     Sampled,
     /// Nothing: an agent with this limit is refused.
     None,

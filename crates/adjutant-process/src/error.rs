@@ -36,10 +36,14 @@ pub enum Error {
         problem: String,
     },
     /// There are as many instances as there may be.
-    #[error("{most} instances are running, and there may be no more")]
+    #[error("{most} instances {of} are running, and there may be no more: see `{setting}`")]
     TooManyInstances {
         /// How many there may be.
         most: usize,
+        /// Of whom, such as ``of `triage` ``.
+        of: String,
+        /// What to raise.
+        setting: &'static str,
     },
     /// Services cannot be put in order.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! `agent.yaml`: what has to be known of a program to run it as an agent.
 
-mod parse;
+pub(crate) mod parse;
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
@@ -86,6 +86,10 @@ pub struct Manifest {
     /// Processes that are kept for the next run; absent means that each attempt has one of its own. Only for `wire`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolConfig>,
+    /// Most processes that a worker has of it at once; an attempt that would need one more fails with
+    /// `too_many_instances` and is tried again. Absent means as many as there are runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<NonZeroU32>,
     /// How many runs may be under way at once; absent means as many as the workers take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
@@ -186,6 +190,7 @@ impl Manifest {
             isolation: Isolation::default(),
             network: None,
             pool: None,
+            max_instances: None,
             concurrency: None,
         }
     }
@@ -283,6 +288,11 @@ impl Manifest {
             self.protocol == Protocol::Wire,
             "pool",
             "needs `protocol: wire`; other programs take one run only",
+        );
+        need(
+            self.max_instances.is_none_or(|most| pool.max <= most),
+            "max_instances",
+            "must not be less than `pool.max`",
         );
         let Limits {
             duration,

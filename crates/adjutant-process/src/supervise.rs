@@ -3,6 +3,7 @@
 //! [`Machine`] decides and does nothing; it is told what happens and when, and answers with [`Action`]s. [`Supervisor`]
 //! carries them out over a [`ProcessManager`](crate::ProcessManager).
 
+mod declared;
 mod order;
 mod policy;
 
@@ -18,6 +19,7 @@ mod ready;
 mod supervisor;
 
 pub use self::{
+    declared::{DeclaredReady, DeclaredService},
     event::{Action, Child, Event, Happened},
     machine::Machine,
     order::OrderError,

@@ -36,7 +36,8 @@ fn mark() -> String {
 
 /// Processes with the mark in their arguments.
 fn marked() -> usize {
-    let mark = format!("sleep 600.{}", mark());
+    // To the end of the argument: another suite's number may begin with this one's.
+    let mark = format!("sleep 600.{} ", mark());
     let all = fs::read_dir("/proc").unwrap().flatten();
     let arguments = all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     let texts = arguments.map(|text| String::from_utf8_lossy(&text).replace('\0', " "));
@@ -106,8 +107,9 @@ async fn many_starts_and_stops_leave_nothing() {
             let batch = (0..AT_ONCE).map(|one| cycle(&processes, &dir, first + one));
             futures::future::join_all(batch).await;
         }
-        eventually("no children", || children().len() == helpers).await;
-        eventually("no files", || open_files() == files).await;
+        // What the first cycle held may have been counted above before it was let go; what leaks is hundreds more.
+        eventually("no children", || children().len() <= helpers).await;
+        eventually("no files", || open_files() <= files).await;
         eventually("no processes", || marked() == 0).await;
     }
 }

@@ -142,7 +142,7 @@ print(time.process_time())'";
 async fn a_tree_has_no_more_processes_than_it_may() {
     let mut held = 0;
     for way in ways() {
-        if way.capabilities().enforcement(LimitKind::Pids) == Enforcement::None {
+        if way.capabilities().enforcement(LimitKind::Pids) != Enforcement::Cgroup {
             continue;
         }
         let limits = Limits {
@@ -155,6 +155,24 @@ async fn a_tree_has_no_more_processes_than_it_may() {
         held += 1;
     }
     assert!(held > 0, "no control group for processes can be used here");
+}
+
+#[tokio::test]
+async fn without_control_groups_a_tree_that_has_grown_too_large_is_ended() {
+    let way = native(Some(Ownership::Processes), true).unwrap();
+    let enforcement = way.capabilities().enforcement(LimitKind::Pids);
+    assert_eq!(enforcement, Enforcement::Sampled);
+    let limits = Limits {
+        pids: NonZeroU64::new(12),
+        ..Limits::default()
+    };
+    // It grows slowly, and to no more than 40.
+    let grows = "n=0; while [ $n -lt 40 ]; do sleep 30 & n=$((n + 1)); sleep 0.02; done; wait";
+    let (reason, _) = end(&way, grows, limits).await;
+    assert_eq!(reason, ExitReason::Limit(LimitKind::Pids));
+    let few = "for n in 1 2 3; do sleep 0.2 & done; wait; echo well";
+    let (reason, out) = end(&way, few, limits).await;
+    assert_eq!((reason, out.as_str()), (ExitReason::Exited(0), "well\n"));
 }
 
 #[tokio::test]

@@ -308,3 +308,25 @@ async fn instances_have_names_and_a_common_bound() {
     assert!(names.list().is_empty(), "a failed start leaves nothing");
     output(&case, &agent).await;
 }
+
+#[tokio::test]
+async fn an_agent_has_no_more_instances_than_its_manifest_allows() {
+    let mut case =
+        Case::python("open('there', 'w')\nwhile not os.path.exists('go'): time.sleep(0.01)");
+    case.manifest.max_instances = Some(std::num::NonZeroU32::MIN);
+    let agent = case.agent();
+    let second = async {
+        eventually("there", || case.file("there").exists()).await;
+        let refused = case.attempt_of(&agent, 2).await.unwrap_err();
+        case.write("go", "");
+        refused
+    };
+    let (first, refused) = tokio::join!(case.attempt_of(&agent, 1), second);
+    first.unwrap();
+    assert_eq!(refused.kind, "too_many_instances");
+    assert!(
+        refused.retriable && refused.message.contains("`max_instances`"),
+        "{refused:?}"
+    );
+    case.attempt_of(&agent, 3).await.unwrap();
+}

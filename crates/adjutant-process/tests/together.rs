@@ -168,7 +168,7 @@ async fn the_end_of_the_process_fails_all_its_runs_and_the_next_ones_get_another
 async fn a_process_with_a_run_that_does_not_stop_gets_no_more_and_ends_with_its_last_good_one() {
     // It holds on to a place, whatever it is told.
     let bad = "open('stuck', 'w')\n  while True:\n    try: time.sleep(600)\n    except BaseException: pass";
-    let mut case = together(4, 4, 2, &ONE_OF_TWO.replace("BAD", bad));
+    let mut case = together(4, 4, 1, &ONE_OF_TWO.replace("BAD", bad));
     case.manifest.stop_grace = Duration::from_millis(100);
     let agent = case.agent();
     let good = run(&case, &agent, json!({ "n": 1 }));
@@ -189,6 +189,25 @@ async fn a_process_with_a_run_that_does_not_stop_gets_no_more_and_ends_with_its_
     assert_ne!(first, second, "another process");
     let pid = first.to_string();
     eventually("the first process has ended", || !support::is_alive(&pid)).await;
+}
+
+#[tokio::test]
+async fn a_process_that_has_had_its_runs_or_none_for_long_makes_way() {
+    let mut case = together(4, 4, 1, "return os.getpid()");
+    let pool = case.manifest.pool.as_mut().unwrap();
+    pool.max_runs = NonZeroU32::new(2).unwrap();
+    pool.idle = Duration::from_millis(300);
+    let agent = case.agent();
+    let mut pids = Vec::new();
+    for _ in 0..3 {
+        pids.push(output(run(&case, &agent, json!({})).await));
+    }
+    assert_eq!(pids[0], pids[1]);
+    assert_ne!(pids[1], pids[2], "it had its two runs");
+    for pid in pids {
+        let pid = pid.to_string();
+        eventually("it has left", || !support::is_alive(&pid)).await;
+    }
 }
 
 #[tokio::test]

@@ -164,6 +164,13 @@ pub const KEYS: &[Key] = &[
         "Runs that one worker drives at the same time.",
     ),
     key(
+        "runner.max_instances",
+        Kind::Count,
+        "10000",
+        &[],
+        "Most processes of all agents together that one worker has at the same time; `max_instances` in a manifest is for one agent.",
+    ),
+    key(
         "runner.run_timeout",
         Kind::Duration,
         "5m",

@@ -28,4 +28,5 @@ mod running;
 mod secrets;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod servers;
+mod services;
 mod turns;

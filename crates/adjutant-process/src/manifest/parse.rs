@@ -179,7 +179,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 /// A profile by its name, or a profile with what belongs to it.
-pub(super) fn isolation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Isolation, D::Error> {
+pub(crate) fn isolation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Isolation, D::Error> {
     struct Either;
 
     impl<'de> Visitor<'de> for Either {

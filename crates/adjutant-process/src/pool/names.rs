@@ -46,9 +46,28 @@ impl Names {
     /// # Errors
     /// [`Error::TooManyInstances`].
     pub fn take(&self, agent: &str) -> Result<Name> {
+        self.take_of(agent, usize::MAX)
+    }
+
+    /// The same, if `agent` has less than `most` instances of its own.
+    ///
+    /// # Errors
+    /// [`Error::TooManyInstances`], which names the setting that says so.
+    pub fn take_of(&self, agent: &str, most: usize) -> Result<Name> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.values().map(BTreeSet::len).sum::<usize>() >= self.most {
-            return Err(Error::TooManyInstances { most: self.most });
+            return Err(Error::TooManyInstances {
+                most: self.most,
+                of: "of all agents together".to_owned(),
+                setting: "runner.max_instances",
+            });
+        }
+        if taken.get(agent).map_or(0, BTreeSet::len) >= most {
+            return Err(Error::TooManyInstances {
+                most,
+                of: format!("of `{agent}`"),
+                setting: "max_instances",
+            });
         }
         let numbers = taken.entry(agent.to_owned()).or_default();
         let number = (1..).find(|number| !numbers.contains(number)).unwrap_or(0);
@@ -122,6 +141,18 @@ mod tests {
         all.remove(4);
         assert_eq!(names.take("a").unwrap().as_str(), "a-05");
         assert_eq!(names.take("b").unwrap().as_str(), "b-01");
+    }
+
+    #[test]
+    fn one_agent_has_no_more_than_its_own_and_others_are_not_held_up() {
+        let names = Names::at_most(3);
+        let _two = [(); 2].map(|()| names.take_of("a", 2).unwrap());
+        let refused = names.take_of("a", 2).unwrap_err().to_string();
+        assert!(refused.contains("2 instances of `a`"), "{refused}");
+        assert!(refused.contains("`max_instances`"), "{refused}");
+        let _third = names.take_of("b", 2).unwrap();
+        let refused = names.take("c").unwrap_err().to_string();
+        assert!(refused.contains("`runner.max_instances`"), "{refused}");
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub struct PoolConfig {
     pub min: u32,
     /// Most processes at once, busy ones included; further runs wait for one. Default 4.
     pub max: NonZeroU32,
-    /// Runs that a process works on at once, if its program takes so many. Default 1. With more, `min` and `idle` do not
-    /// count: processes are started when runs come, and kept until they are old.
+    /// Runs that a process works on at once, if its program takes so many. Default 1. With more, `min` does not count:
+    /// processes are started when runs come.
     pub runs_per_process: NonZeroU32,
     /// Runs after which a process makes way for a new one. Default 100.
     pub max_runs: NonZeroU32,

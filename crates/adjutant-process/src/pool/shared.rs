@@ -71,38 +71,19 @@ impl SharedPool {
     /// A place in the fullest process that has room, so that the others come to rest.
     fn seat(&self, run: &RunId) -> Option<Place> {
         let mut hubs = self.hubs();
-        self.retire(&mut hubs);
-        let fit = hubs
-            .iter()
-            .filter(|hub| self.keeps(hub) && hub.has_room(run));
-        let hub = fit.max_by_key(|hub| hub.used())?;
-        Some(Place {
-            peer: hub.seat(run),
-            hub: Arc::clone(hub),
+        hubs.retain(|hub| !hub.is_over());
+        hubs.sort_by_key(|hub| std::cmp::Reverse(hub.used()));
+        hubs.iter().find_map(|hub| {
+            Some(Place {
+                peer: hub.seat(run)?,
+                hub: Arc::clone(hub),
+            })
         })
-    }
-
-    /// Whether a process may take another run.
-    fn keeps(&self, hub: &Hub) -> bool {
-        !hub.has_ended()
-            && hub.runs() < self.config.max_runs.get()
-            && hub.age() < self.config.max_age
-    }
-
-    /// Lets go of processes that take no more runs.
-    fn retire(&self, hubs: &mut Vec<Arc<Hub>>) {
-        hubs.retain(|hub| {
-            let stays = self.keeps(hub) || (hub.used() > 0 && !hub.has_ended());
-            if !stays {
-                hub.retire();
-            }
-            stays
-        });
     }
 
     fn count(&self) -> usize {
         let mut hubs = self.hubs();
-        self.retire(&mut hubs);
+        hubs.retain(|hub| !hub.is_over());
         hubs.len()
     }
 
@@ -111,9 +92,8 @@ impl SharedPool {
         let manifest = &self.template.manifest;
         peer.warm_up(manifest).await?;
         let freed = Arc::clone(&self.freed);
-        let most = self.config.runs_per_process.get();
-        let hub = Hub::new(peer, most, manifest.stop_grace, move || {
-            freed.notify_waiters()
+        let hub = Hub::new(peer, &self.config, manifest.stop_grace, move || {
+            freed.notify_waiters();
         });
         self.hubs().push(Arc::new(hub));
         self.freed.notify_waiters();

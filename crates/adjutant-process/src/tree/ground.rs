@@ -79,8 +79,7 @@ impl Ground {
         };
         match kind {
             _ if has => Enforcement::Cgroup,
-            // Looking now and then is too slow for processes that multiply.
-            LimitKind::Cpu | LimitKind::Pids => Enforcement::None,
+            LimitKind::Cpu => Enforcement::None,
             _ => Enforcement::Sampled,
         }
     }

@@ -27,7 +27,7 @@ use super::{farewell, peer::Peer};
 use crate::{
     ending::DRAIN,
     logs::Logs,
-    pool::Name,
+    pool::{Name, PoolConfig},
     port::{ExitReason, Process, StopCause},
     usage::Observer,
 };
@@ -44,9 +44,10 @@ pub(super) struct Shared {
     pid: u32,
     observer: Observer,
     greeting: adjutant_wire::Initialized,
-    capacity: usize,
     grace: Duration,
-    born: Instant,
+    /// When it makes way for another process, and how long it is kept without a run.
+    until: Instant,
+    idle: Duration,
     routes: Mutex<Routes>,
     /// There is something to write to the process.
     written: Notify,
@@ -64,25 +65,25 @@ impl Shared {
 }
 
 impl Hub {
-    /// Takes over a process that has been greeted, for at most `most` runs at once, fewer if it takes fewer. `freed` is
-    /// called whenever there may be room again.
+    /// Takes over a process that has been greeted. `freed` is called whenever there may be room again.
     pub(crate) fn new(
         peer: Peer,
-        most: u32,
+        config: &PoolConfig,
         grace: Duration,
         freed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let greeting = peer.greeting().cloned().unwrap_or_default();
-        let capacity = most.min(greeting.max_concurrent_runs).max(1) as usize;
+        let at_once = config.runs_per_process.get();
+        let capacity = at_once.min(greeting.max_concurrent_runs).max(1) as usize;
         let shared = Arc::new(Shared {
             name: peer.name,
             pid: peer.process.id(),
             observer: peer.process.observer(),
             greeting,
-            capacity,
             grace,
-            born: Instant::now(),
-            routes: Mutex::default(),
+            until: Instant::now() + config.max_age,
+            idle: config.idle,
+            routes: Mutex::new(Routes::new(capacity, config.max_runs.get())),
             written: Notify::new(),
             leave: Notify::new(),
             exit: watch::Sender::new(None),
@@ -93,48 +94,31 @@ impl Hub {
         Self { shared, task }
     }
 
-    /// Whether the process can take this run now.
-    pub(crate) fn has_room(&self, run: &RunId) -> bool {
-        if self.has_ended() {
-            return false;
-        }
-        let routes = self.shared.routes();
-        routes.used() < self.shared.capacity && !routes.knows(&run.to_string())
+    /// A conversation about this run, if there is room for it.
+    pub(crate) fn seat(&self, run: &RunId) -> Option<Peer> {
+        Seat::take(&self.shared, run.to_string())
     }
 
-    /// Whether nothing good can be expected of the process any more.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.shared.exit.borrow().is_some() || self.shared.routes().is_spoilt()
+    /// Whether it takes no more runs and has none.
+    pub(crate) fn is_over(&self) -> bool {
+        let routes = self.shared.routes();
+        routes.takes_no_more() && routes.used() == 0
     }
 
     /// Runs that it has now, those included that are on their way out.
     pub(crate) fn used(&self) -> usize {
         self.shared.routes().used()
     }
-
-    /// Runs that it has ever been given.
-    pub(crate) fn runs(&self) -> u32 {
-        self.shared.routes().runs()
-    }
-
-    pub(crate) fn age(&self) -> Duration {
-        self.shared.born.elapsed()
-    }
-
-    /// A conversation about this run. Check [`Hub::has_room`] before.
-    pub(crate) fn seat(&self, run: &RunId) -> Peer {
-        Seat::take(&self.shared, run.to_string())
-    }
-
-    /// Lets the process go once it has no run.
-    pub(crate) fn retire(&self) {
-        self.shared.leave.notify_one();
-    }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        self.task.abort();
+        if self.is_over() {
+            // It leaves in peace.
+            self.shared.leave.notify_one();
+        } else {
+            self.task.abort();
+        }
     }
 }
 
@@ -146,6 +130,7 @@ async fn tend(shared: Arc<Shared>, mut process: Box<dyn Process>, lines: Lines, 
     let mut log = pin!(pass_on_log(&shared, &mut logs));
     let mut down = Box::pin(write(&shared, stdin));
     let mut leave = pin!(leave(&shared));
+    let mut worn = pin!(wear_out(&shared));
     let cause = loop {
         tokio::select! {
             reason = process.wait() => {
@@ -174,6 +159,7 @@ async fn tend(shared: Arc<Shared>, mut process: Box<dyn Process>, lines: Lines, 
             () = sleep(shared.grace), if heard_all => break StopCause::Misbehaved,
             () = leave.as_mut() => break StopCause::Finished,
             () = down.as_mut() => {}
+            () = worn.as_mut() => {}
         }
     };
     // Closes its stdin.
@@ -206,9 +192,25 @@ async fn write(shared: &Shared, mut stdin: Box<dyn AsyncWrite + Send + Unpin>) {
 async fn leave(shared: &Shared) {
     loop {
         shared.leave.notified().await;
-        if shared.routes().may_leave() {
+        if shared.routes().leave() {
             return;
         }
+    }
+}
+
+/// Retires the process when it is old, or has had no run for long. Never returns.
+async fn wear_out(shared: &Shared) {
+    loop {
+        let now = Instant::now();
+        let rested = shared.routes().resting().map(|since| since + shared.idle);
+        let at = rested.map_or(shared.until, |rested| rested.min(shared.until));
+        if at <= now {
+            shared.routes().retire();
+            shared.leave.notify_one();
+            std::future::pending::<()>().await;
+        }
+        // It may come to rest meanwhile.
+        sleep((at - now).min(shared.idle)).await;
     }
 }
 

@@ -47,11 +47,12 @@ impl Peer {
         link: Link,
         logs: Logs,
         greeting: wire::Initialized,
+        runs: u32,
     ) -> Self {
         let mut peer = Self {
             name,
             process,
-            runs: 0,
+            runs,
             link,
             logs,
             greeting: None,

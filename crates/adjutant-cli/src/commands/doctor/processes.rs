@@ -1,8 +1,8 @@
 //! What the doctor finds out about owning and limiting agents' processes.
 
 use adjutant::process::{
-    Capabilities, Enforcement, Helper, Isolation, NativeOptions, Ownership, Profile, Support,
-    isolation_support,
+    Capabilities, Enforcement, Helper, Isolation, LimitKind, NativeOptions, Ownership, Profile,
+    Support, isolation_support,
 };
 
 use super::{Finding, Verdict};
@@ -78,15 +78,30 @@ fn limits(here: &Capabilities) -> Finding {
         .iter()
         .map(|(enforcement, names)| format!("{}: {enforcement}", names.join(", ")))
         .collect();
-    let loose = here
-        .limits
-        .iter()
-        .any(|(_, enforcement)| *enforcement == Enforcement::None);
-    let verdict = if loose { Verdict::Note } else { Verdict::Ok };
+    let any = |is: &dyn Fn(LimitKind, Enforcement) -> bool| {
+        here.limits
+            .iter()
+            .any(|(kind, enforcement)| is(*kind, *enforcement))
+    };
+    let refused = any(&|_, enforcement| enforcement == Enforcement::None);
+    let slow =
+        any(&|kind, enforcement| kind == LimitKind::Pids && enforcement == Enforcement::Sampled);
+    let verdict = if refused || slow {
+        Verdict::Note
+    } else {
+        Verdict::Ok
+    };
     let details = here
         .limits
         .iter()
         .map(|(kind, enforcement)| (kind.to_string(), serde_json::json!(enforcement)))
         .collect();
-    Finding::new("limits", verdict, found.join("; ")).details(serde_json::Value::Object(details))
+    let finding = Finding::new("limits", verdict, found.join("; "))
+        .details(serde_json::Value::Object(details));
+    if slow {
+        return finding.advice(
+            "without control groups processes are counted twenty times a second: what multiplies faster does harm before it is ended",
+        );
+    }
+    finding
 }

@@ -1,10 +1,15 @@
 //! What the process says, sorted by the runs that it is about.
 
-use adjutant_wire::{Decoder, Frame, MAX_GARBAGE_LINES};
+use adjutant_logs::Stream;
+use adjutant_wire::{AgentNotice, Decoder, Frame, MAX_GARBAGE_LINES, Message, Method};
+use serde_json::Map;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::Shared;
-use crate::wire::link::{CHUNK_BYTES, Link};
+use crate::{
+    convert,
+    wire::link::{CHUNK_BYTES, Link},
+};
 
 /// The two pipes of a process.
 pub(super) struct Lines {
@@ -64,6 +69,8 @@ impl Reader {
             }
             Frame::Garbage { excerpt } => {
                 self.garbage += 1;
+                let observer = &shared.observer;
+                observer.record(Stream::Stdout, "warn", &excerpt, Map::new());
                 shared.routes().tell_log(&excerpt);
                 let too_many = self.garbage >= MAX_GARBAGE_LINES;
                 return too_many.then(|| {
@@ -72,11 +79,25 @@ impl Reader {
             }
         };
         self.garbage = 0;
+        record(shared, &message);
         let receivers = shared.routes().sort(message);
         shared.written.notify_one();
         for (pipe, line) in receivers {
             pipe.write(line).await;
         }
         None
+    }
+}
+
+/// Keeps what the agent logs on the wire with the process's other logs; conversations tell it as events only.
+fn record(shared: &Shared, message: &Message) {
+    if let Message::Notification(notice) = message
+        && notice.method == Method::LOG
+        && let Ok(AgentNotice::Log(log)) = AgentNotice::read(notice.clone())
+    {
+        let level = convert::value(&log.level);
+        let level = level.as_str().unwrap_or("info");
+        let observer = &shared.observer;
+        observer.record(Stream::Wire, level, &log.message, log.fields);
     }
 }

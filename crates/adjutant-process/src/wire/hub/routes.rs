@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use adjutant_wire::{
@@ -14,8 +15,10 @@ use tokio::sync::mpsc;
 use super::seat::Pipe;
 
 /// The runs of one process.
-#[derive(Default)]
 pub(super) struct Routes {
+    /// Runs at once, and in all.
+    capacity: usize,
+    most: u32,
     runs: HashMap<String, Route>,
     /// The host's open requests by the numbers that the process knows, with the run and the run's own number.
     asked: HashMap<i64, (String, RequestId)>,
@@ -25,7 +28,11 @@ pub(super) struct Routes {
     given: u32,
     /// A run did not end when it was told to: its place is lost, and with it the process.
     spoilt: bool,
+    /// It is to take no more runs.
+    retired: bool,
     closed: bool,
+    /// Since when it has no run.
+    resting: Option<Instant>,
 }
 
 /// One run's place.
@@ -43,36 +50,75 @@ struct Route {
 pub(super) type Delivery = (Arc<Pipe>, String);
 
 impl Routes {
-    pub(super) fn enter(&mut self, run: String, pipe: Arc<Pipe>, log: mpsc::Sender<String>) {
+    pub(super) fn new(capacity: usize, most: u32) -> Self {
+        Self {
+            capacity,
+            most,
+            runs: HashMap::new(),
+            asked: HashMap::new(),
+            last_id: 0,
+            unwritten: Vec::new(),
+            given: 0,
+            spoilt: false,
+            retired: false,
+            closed: false,
+            resting: Some(Instant::now()),
+        }
+    }
+
+    /// Takes in a run, if there is room for it. Not while its earlier attempt is on its way out.
+    pub(super) fn enter(&mut self, run: &str, pipe: Arc<Pipe>, log: mpsc::Sender<String>) -> bool {
+        let room = self.runs.len() < self.capacity && !self.runs.contains_key(run);
+        if self.takes_no_more() || !room {
+            return false;
+        }
         self.given += 1;
+        self.resting = None;
         let route = Route {
-            pipe: (!self.closed).then_some(pipe),
-            log: (!self.closed).then_some(log),
+            pipe: Some(pipe),
+            log: Some(log),
             open: HashSet::new(),
             started: false,
         };
-        self.runs.insert(run, route);
+        self.runs.insert(run.to_owned(), route);
+        true
+    }
+
+    /// Whether it will never take another run.
+    pub(super) const fn takes_no_more(&self) -> bool {
+        self.closed || self.spoilt || self.retired || self.given >= self.most
+    }
+
+    /// From now on it takes no more runs.
+    pub(super) const fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    /// Since when it has no run, if it has none.
+    pub(super) const fn resting(&self) -> Option<Instant> {
+        self.resting
+    }
+
+    /// Whether the process may be let go, for no conversation is under way; then there will be none.
+    pub(super) fn leave(&mut self) -> bool {
+        let leaves = self.takes_no_more() && self.runs.values().all(|route| route.pipe.is_none());
+        self.retired |= leaves;
+        leaves
+    }
+
+    fn remove(&mut self, run: &str) {
+        self.runs.remove(run);
+        if self.runs.is_empty() {
+            self.resting = Some(Instant::now());
+        }
     }
 
     pub(super) fn used(&self) -> usize {
         self.runs.len()
     }
 
-    pub(super) fn knows(&self, run: &str) -> bool {
-        self.runs.contains_key(run)
-    }
-
-    pub(super) const fn runs(&self) -> u32 {
+    pub(super) const fn given(&self) -> u32 {
         self.given
-    }
-
-    pub(super) const fn is_spoilt(&self) -> bool {
-        self.spoilt
-    }
-
-    /// Whether no conversation is under way.
-    pub(super) fn may_leave(&self) -> bool {
-        self.runs.values().all(|route| route.pipe.is_none())
     }
 
     pub(super) fn take_unwritten(&mut self) -> Vec<u8> {
@@ -143,7 +189,7 @@ impl Routes {
             Some(pipe) => vec![(pipe, encode(&response.into()))],
             None => {
                 // It has ended at last, and makes room.
-                self.runs.remove(&run);
+                self.remove(&run);
                 Vec::new()
             }
         }
@@ -199,7 +245,7 @@ impl Routes {
         route.log = None;
         let open: Vec<_> = route.open.drain().collect();
         if !route.started || self.closed {
-            self.runs.remove(run);
+            self.remove(run);
             return false;
         }
         for id in open {
@@ -226,6 +272,8 @@ impl Routes {
     /// The process has ended.
     pub(super) fn close(&mut self) {
         self.closed = true;
+        // Those that did not stop have stopped now; the others are waited for.
+        self.runs.retain(|_, route| route.pipe.is_some());
         for route in self.runs.values_mut() {
             route.pipe = None;
             route.log = None;

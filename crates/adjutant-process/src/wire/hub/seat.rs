@@ -42,14 +42,16 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// A peer that is this process to one run.
-    pub(super) fn take(shared: &Arc<Shared>, run: String) -> Peer {
+    /// A peer that is this process to one run, if there is room.
+    pub(super) fn take(shared: &Arc<Shared>, run: String) -> Option<Peer> {
         let (stdin, said) = duplex(CHUNK_BYTES);
         let (stdout, heard) = duplex(CHUNK_BYTES);
         let (stderr, logged) = duplex(CHUNK_BYTES);
         let (log, lines) = mpsc::channel(LOG_LINES);
         let pipe = Arc::new(Pipe(Mutex::new(stdout)));
-        shared.routes().enter(run.clone(), pipe, log);
+        if !shared.routes().enter(&run, pipe, log) {
+            return None;
+        }
         tokio::spawn(pass_on(Arc::clone(shared), run.clone(), said));
         tokio::spawn(tell(lines, stderr));
         let seat = Self {
@@ -57,13 +59,14 @@ impl Seat {
             run,
             exit: shared.exit.subscribe(),
         };
-        Peer::seated(
+        Some(Peer::seated(
             Arc::clone(&shared.name),
             Box::new(seat),
             Link::new(Box::new(stdin), Box::new(heard)),
             Logs::new(Box::new(logged)),
             shared.greeting.clone(),
-        )
+            shared.routes().given() - 1,
+        ))
     }
 }
 
@@ -107,9 +110,7 @@ impl Drop for Seat {
                 }
             });
         }
-        if self.shared.routes().is_spoilt() {
-            self.shared.leave.notify_one();
-        }
+        self.shared.leave.notify_one();
         (self.shared.freed)();
     }
 }
