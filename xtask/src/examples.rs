@@ -1,6 +1,6 @@
 //! `cargo xtask examples`: every example runs as its reader would run it.
 //!
-//! An example proves itself with `examples/NAME/check.sh`. It gets the built binary in `AGENT_BIN`, the folder with
+//! An example proves itself with `examples/NAME/check.sh` or `examples/agents/NAME/check.sh`. It gets the built binary in `AGENT_BIN`, the folder with
 //! the binaries of the examples in `EXAMPLE_BIN_DIR`, and a folder of its own in `TMPDIR`.
 
 use std::{
@@ -74,7 +74,8 @@ fn find_checks(workspace: &Workspace) -> Result<Vec<String>> {
     let files = workspace.files()?;
     let name = |file: &String| {
         let name = file.strip_prefix("examples/")?.strip_suffix("/check.sh")?;
-        (!name.contains('/')).then(|| name.to_owned())
+        let by_itself = name.strip_prefix("agents/").unwrap_or(name);
+        (!by_itself.contains('/')).then(|| name.to_owned())
     };
     Ok(files.iter().filter_map(name).collect())
 }
@@ -141,7 +142,11 @@ fn start(
 
 /// An empty folder with a short path: sockets may be put in it, and their paths are limited to about 100 bytes.
 fn private_folder(name: &str) -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("adj-{name}-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!(
+        "adj-{}-{}",
+        name.replace('/', "-"),
+        std::process::id()
+    ));
     fs::create_dir_all(&folder)
         .with_context(|| format!("failed to create {}", folder.display()))?;
     Ok(folder)
