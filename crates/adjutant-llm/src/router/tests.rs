@@ -1,6 +1,10 @@
 use adjutant_core::Message;
 
 use super::*;
+use crate::{
+    Wire,
+    conformance::{Answer, FakeProvider, Scene},
+};
 
 /// Files and variables of a test.
 #[derive(Default)]
@@ -274,4 +278,90 @@ fn a_reservation_is_made_from_the_first_models_price() {
     // 2 tokens at 3 dollars and 4000 at 15 dollars per million.
     assert_eq!(cost.micro_usd(), 60_006);
     assert_eq!(router.estimate_cost(&ask("local/small")), None);
+}
+
+/// A router with one provider, which plays these scenes, and the provider.
+async fn before<const N: usize>(
+    scenes: impl IntoIterator<Item = Scene> + Send,
+    provider: &str,
+    source: [(&str, &str); N],
+) -> (ModelRouter, FakeProvider) {
+    let fake = FakeProvider::start(Wire::Openai, scenes).await.unwrap();
+    let yaml = format!(
+        "retry: {{base: 1ms}}\nproviders: {{openai: {{base_url: '{}', {provider}}}}}",
+        fake.base_url()
+    );
+    let router = router(&yaml, self::source(source));
+    (router, fake)
+}
+
+fn hello() -> Scene {
+    Scene::Answer(Answer::text(&["hello"]))
+}
+
+#[tokio::test]
+async fn the_usual_key_goes_to_the_usual_address_only() {
+    let keys = [("OPENAI_API_KEY", "sk-usual")];
+    let (router, fake) = before([hello()], "", keys).await;
+    router.generate(&ask("openai/m"), None).await.unwrap();
+    let headers = fake.heard().remove(0).headers;
+    assert!(!format!("{headers:?}").contains("sk-usual"), "{headers:?}");
+}
+
+#[tokio::test]
+async fn keys_and_headers_come_from_files_and_variables() {
+    let provider =
+        "api_key: {from_file: key.txt}, headers: {x-team: {from_env: TEAM}, x-plain: plain}";
+    let sources = [("key.txt", "sk-file\n"), ("TEAM", "research")];
+    let (router, fake) = before([hello()], provider, sources).await;
+    router.generate(&ask("openai/m"), None).await.unwrap();
+    let headers = fake.heard().remove(0).headers;
+    assert_eq!(headers["authorization"], "Bearer sk-file");
+    assert_eq!(headers["x-team"], "research");
+    assert_eq!(headers["x-plain"], "plain");
+}
+
+#[tokio::test]
+async fn a_failing_provider_is_asked_again_and_its_cost_is_told() {
+    let scenes = [
+        Scene::Fail(429, Some(0)),
+        Scene::Break(Answer::text(&["half"])),
+        Scene::Fail(500, None),
+        hello(),
+    ];
+    let (router, fake) = before(scenes, "", []).await;
+    let request = ask("openai/gpt-4.1");
+    let routed = router.generate_routed(&request, None).await.unwrap();
+    assert_eq!(fake.heard().len(), 4);
+    assert_eq!(routed.response.message.text(), "hello");
+    // 20 tokens at 2 dollars and 7 at 8 dollars per million.
+    assert_eq!(routed.response.cost_usd, Some(0.000_096));
+}
+
+#[tokio::test]
+async fn all_calls_of_a_provider_share_its_limits() {
+    let (router, fake) = before(
+        [Scene::Hang(Answer::text(&["well"]))],
+        "max_concurrent: 1, max_queued: 0",
+        [],
+    )
+    .await;
+    let (shown, mut seen) = tokio::sync::mpsc::channel(8);
+    let mut sink = |_| {
+        let _full_or_closed = shown.try_send(());
+    };
+    let request = ask("openai/m");
+    let mut first = Box::pin(router.generate(&request, Some(&mut sink)));
+    tokio::select! {
+        _ = &mut first => panic!("the provider never ends"),
+        piece = seen.recv() => assert!(piece.is_some()),
+    }
+    let once = ask("openai/other");
+    let error = tokio::time::timeout(
+        std::time::Duration::from_secs(60),
+        router.generate(&once, None),
+    );
+    let error = error.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ModelErrorKind::Overloaded);
+    assert_eq!(fake.heard().len(), 1);
 }
