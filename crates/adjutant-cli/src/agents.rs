@@ -233,7 +233,8 @@ fn read(text: &str) -> std::result::Result<(Manifest, EquipmentFile), ManifestEr
     let (rest, own) = sections::split(text, equipment::file::KEYS);
     let equipment = EquipmentFile::read(&own)?;
     let (_, command) = sections::split(&rest, &["command"]);
-    let manifest = if equipment.model.is_some() && sections::is_blank(&command) {
+    let talks = equipment.model.is_some() || equipment.instructions.is_some();
+    let manifest = if talks && sections::is_blank(&command) {
         Manifest::without_program(&rest)
     } else {
         Manifest::from_yaml(&rest)
@@ -351,4 +352,42 @@ fn not_found(context: &Context, path: &Path, file: &Path, error: &io::Error) -> 
         return failure;
     }
     failure.because(format!("{}: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_shows_a_valid_manifest_of_an_agent_without_code() {
+        let page = include_str!("../../../docs/reference/agent-manifest.md");
+        let (_, section) = page.split_once("## Models and tools").unwrap();
+        let (_, example) = section.split_once("```yaml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let (manifest, equipment) = read(example).unwrap();
+        assert!(manifest.command.is_empty());
+        assert_eq!(manifest.name, "researcher");
+        for key in equipment::file::KEYS {
+            let own_name = *key != "mcpServers";
+            assert!(
+                !own_name || example.contains(&format!("\n{key}:")),
+                "{key} is not shown"
+            );
+        }
+        assert_eq!(equipment.tools.policy.ask.len(), 1);
+        assert_eq!(equipment.budget.max_depth, 4);
+    }
+
+    #[test]
+    fn an_error_in_any_section_names_its_line() {
+        for (text, expected) in [
+            ("name: a\nmodel: x/y\ntools:\n  alow: []\n", "line 4"),
+            ("name: a\nmodel: x/y\nheartbeat: 1s\n", "`command`"),
+            ("name: a\nmodel: x/y\ntimeout: soon\n", "line 3"),
+            ("name: a\nmodel: [1]\n", "line 2"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
 }

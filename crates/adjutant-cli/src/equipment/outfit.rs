@@ -166,11 +166,12 @@ impl<'a> Outfitter<'a> {
         let has_tools = mcp.is_some() || !file.http_tools.is_empty() || !file.openapi.is_empty();
         let tools = tools.build().map_err(|error| refused(error.to_string()))?;
         let model = file.model.as_ref();
+        let asks = model.is_some() || agent.is_assistant();
+        let named = model.map(|model| located(&model.0.model, agent.folder()));
+        let default = self.blocks.models.default.clone();
         Ok(Equipment {
-            models: model.map(|_| Arc::clone(&self.models) as Arc<dyn LanguageModel>),
-            model: model
-                .map(|model| located(&model.0.model, agent.folder()))
-                .unwrap_or_default(),
+            models: asks.then(|| Arc::clone(&self.models) as Arc<dyn LanguageModel>),
+            model: named.or(default).unwrap_or_default(),
             model_timeout: model.and_then(|model| model.1),
             tools: has_tools.then(|| Arc::new(tools)),
             agents: described(&file.agents.0, others),
