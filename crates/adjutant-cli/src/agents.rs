@@ -305,10 +305,11 @@ fn register(
     agent: impl Agent + 'static,
     told: Option<&Output>,
 ) -> Result<()> {
-    Ok(match told {
+    match told {
         Some(out) => registry.register(Told::new(agent, out.clone()))?,
         None => registry.register(agent)?,
-    })
+    }
+    Ok(())
 }
 
 fn agents_below(folder: &Path) -> Vec<PathBuf> {

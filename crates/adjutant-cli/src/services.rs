@@ -1,18 +1,24 @@
 //! Services of a project: processes that a worker keeps running beside its agents.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use adjutant::process::{
-    Environment, NativeOptions, NativeProcesses, ProcessManager, Secrets,
+    Environment, LastingProcesses, NativeOptions, NativeProcesses, ProcessManager, ProcessSpec,
+    Secrets, Spawned,
     supervise::{Last, Service, State, Supervisor, SupervisorConfig},
     usage::{About, Instances, Observed},
 };
+
+use async_trait::async_trait;
 
 use crate::{
     context::Context,
     failure::{CONFIG_INVALID, Failure, IO, Result},
     project,
 };
+
+/// Where notes and output of services are that survive, within the project's own folder.
+const SERVICES_DIR: &str = "services";
 
 /// What `agent ps` calls them.
 const AGENT: &str = "service";
@@ -40,7 +46,10 @@ impl Services {
         let processes = NativeProcesses::with(NativeOptions::default()).map_err(|error| {
             Failure::failed(IO, "services cannot be started").because(error.to_string())
         })?;
-        let processes: Arc<dyn ProcessManager> = Arc::new(processes);
+        let processes: Arc<dyn ProcessManager> = Arc::new(Chosen {
+            lasting: lasting(context)?,
+            native: processes,
+        });
         let processes = Arc::new(Observed::new(processes, about, instances.clone()));
         let supervisor = Supervisor::start(services, processes, SupervisorConfig::default())
             .map_err(|error| invalid(&error.to_string()))?;
@@ -79,6 +88,40 @@ impl Services {
             tracing::warn!(%error, "services did not stop in order");
         }
     }
+}
+
+/// Starts each service in its way.
+struct Chosen {
+    /// Those that survive this program, and who starts them.
+    lasting: Option<(BTreeSet<String>, LastingProcesses)>,
+    native: NativeProcesses,
+}
+
+#[async_trait]
+impl ProcessManager for Chosen {
+    async fn spawn(&self, spec: ProcessSpec) -> adjutant::process::Result<Spawned> {
+        let name = spec.env.get("ADJUTANT_INSTANCE").unwrap_or_default();
+        match &self.lasting {
+            Some((names, lasting)) if names.contains(name) => lasting.spawn(spec).await,
+            _ => self.native.spawn(spec).await,
+        }
+    }
+}
+
+fn lasting(context: &Context) -> Result<Option<(BTreeSet<String>, LastingProcesses)>> {
+    let all = context.config.blocks.services.iter();
+    let names: BTreeSet<String> = all
+        .filter(|(_, service)| service.survives)
+        .map(|(name, _)| name.clone())
+        .collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let dir = context.project.state_dir().join(SERVICES_DIR);
+    let lasting = LastingProcesses::new(dir).map_err(|error| {
+        Failure::failed(IO, "services cannot be started").because(error.to_string())
+    })?;
+    Ok(Some((names, lasting)))
 }
 
 /// The services as the configuration has them.

@@ -226,7 +226,7 @@ impl Of {
             seen.push((name.clone(), looked.await, since.elapsed()));
         }
         pool.close().await;
-        show(context, look, seen)
+        show(context, look, &seen)
     }
 }
 
@@ -251,7 +251,7 @@ type Seen = (
     std::time::Duration,
 );
 
-fn show(context: &Context, look: Look, seen: Vec<Seen>) -> Result<Exit> {
+fn show(context: &Context, look: Look, seen: &[Seen]) -> Result<Exit> {
     let failed: Vec<String> = seen
         .iter()
         .filter_map(|(name, result, _)| Some(format!("{name}: {}", result.as_ref().err()?)))
@@ -281,7 +281,7 @@ fn show(context: &Context, look: Look, seen: Vec<Seen>) -> Result<Exit> {
             .table(&["SERVER", "STATE", "TOOK", "SAYS"], rows.collect())?;
     } else {
         let mut rows = Vec::new();
-        for (server, result, _) in &seen {
+        for (server, result, _) in seen {
             rows.extend(result.iter().flatten().map(|item| item_row(server, item)));
         }
         context

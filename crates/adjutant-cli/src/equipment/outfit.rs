@@ -177,7 +177,7 @@ impl<'a> Outfitter<'a> {
             agents: described(&file.agents.0, others),
             tool_policy: file.tools.policy.clone(),
             tool_timeout: file.tools.timeout,
-            budget: merged(file.budget.clone(), &self.blocks.budget),
+            budget: merged(&file.budget, &self.blocks.budget),
             ledger: Some(Arc::clone(&self.ledger)),
             prices: Some(Arc::clone(&self.prices)),
             tracer: self.outfit.tracer.clone(),
@@ -459,8 +459,8 @@ fn described(agents: &[(String, String)], others: &[Found]) -> Vec<(String, Stri
 }
 
 /// What the manifest says, and the settings where it says nothing.
-fn merged(own: BudgetPolicy, settings: &BudgetPolicy) -> BudgetPolicy {
-    if own == BudgetPolicy::default() {
+fn merged(own: &BudgetPolicy, settings: &BudgetPolicy) -> BudgetPolicy {
+    if *own == BudgetPolicy::default() {
         return settings.clone();
     }
     let or = |own: Spend, other: Spend| if own == Spend::default() { other } else { own };
@@ -469,7 +469,7 @@ fn merged(own: BudgetPolicy, settings: &BudgetPolicy) -> BudgetPolicy {
         tree: or(own.tree, settings.tree),
         agent: or(own.agent, settings.agent),
         tenant: or(own.tenant, settings.tenant),
-        ..own
+        ..own.clone()
     }
 }
 
