@@ -32,7 +32,7 @@ impl Desk {
         let endpoint = Endpoint::start(options).await.unwrap();
         Self {
             grant: endpoint.grant(host.context()),
-            client: Client::builder().no_proxy().build().unwrap(),
+            client: client(),
             endpoint,
             host,
         }
@@ -61,6 +61,14 @@ impl Desk {
     async fn chat(&self, text: &str) -> Response {
         self.post(CHAT, &chat(text)).send().await.unwrap()
     }
+}
+
+/// A client that gives up: what hangs has failed.
+fn client() -> Client {
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30));
+    client.build().unwrap()
 }
 
 const CHAT: &str = "/v1/chat/completions";
@@ -203,7 +211,8 @@ async fn a_repeat_by_the_clients_library_is_not_paid_twice() {
     })
     .await;
     let in_flight = tokio::spawn(repeat());
-    desk.host.gate.add_permits(1);
+    // Enough for both, should the second be a call of its own.
+    desk.host.gate.add_permits(2);
     let first: Value = first.await.unwrap().unwrap().json().await.unwrap();
     let joined: Value = in_flight.await.unwrap().unwrap().json().await.unwrap();
     let afterwards: Value = repeat().await.unwrap().json().await.unwrap();
@@ -267,6 +276,63 @@ async fn a_client_that_comes_back_finds_its_call_and_one_that_does_not_has_it_dr
     desk.host.gate.add_permits(1);
     assert_eq!(desk.chat("wait").await.status(), 200);
     assert_eq!(begun.load(Ordering::SeqCst), 2);
+}
+
+/// A stream whose first words have come.
+async fn begun_stream(desk: &Desk, path: &str) -> Response {
+    let mut body = saying(path, "slow");
+    body["stream"] = json!(true);
+    let mut response = desk.post(path, &body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut seen = String::new();
+    while !seen.contains("you said: ") {
+        let chunk = response.chunk().await.unwrap().unwrap();
+        seen.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    response
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_any_more_is_dropped() {
+    let options = EndpointOptions {
+        linger: Duration::ZERO,
+        ..EndpointOptions::default()
+    };
+    let desk = Desk::with(Host::new(), options).await;
+    for (count, path) in (1..).zip(PATHS) {
+        drop(begun_stream(&desk, path).await);
+        until("the call is dropped", || {
+            desk.host.dropped.load(Ordering::SeqCst) == count
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_a_revoked_token_ends_with_an_error() {
+    let mut desk = Desk::new().await;
+    for path in PATHS {
+        let stream = begun_stream(&desk, path).await;
+        desk.grant = desk.endpoint.grant(desk.host.context());
+        let rest = events(&stream.text().await.unwrap());
+        let (name, last) = rest.last().unwrap();
+        assert_eq!(last["error"]["type"], "authentication_error", "{last}");
+        assert_eq!(name.as_deref() == Some("error"), path != CHAT);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_it_was_when_the_answer_is_whole() {
+    let desk = Desk::new().await;
+    for path in PATHS {
+        let stream = begun_stream(&desk, path).await;
+        desk.host.gate.add_permits(1);
+        let rest = stream.text().await.unwrap();
+        assert!(
+            rest.contains(r#"slow""#) && !rest.contains(r#"delta":"you said: slow"#),
+            "{rest}"
+        );
+    }
 }
 
 #[tokio::test]

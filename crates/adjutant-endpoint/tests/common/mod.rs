@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 /// - `fail KIND`: fails for good.
 /// - `busy KIND`: fails and says to come back after 10 ms.
 /// - `wait …`: answers when a permit comes.
+/// - `slow …`: the same, but its first words are shown at once.
 /// - `json TEXT`: answers with the text.
 /// - anything else: says it back.
 pub struct Host {
@@ -86,7 +87,7 @@ impl Host {
     async fn execute(
         &self,
         call: &ModelCall,
-        deltas: Option<&mut DeltaSink<'_>>,
+        mut deltas: Option<&mut DeltaSink<'_>>,
     ) -> Result<ModelResponse, AgentError> {
         let text = call.request.messages.last().unwrap().text();
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
@@ -96,7 +97,11 @@ impl Host {
                 let info = ErrorInfo::retriable(rest, "come back");
                 return Err(info.with_details(json!({ "retry_after_ms": 10 })).into());
             }
-            "wait" => {
+            "wait" | "slow" => {
+                if let ("slow", Some(deltas)) = (word, deltas.as_deref_mut()) {
+                    let text = "you said: ".to_owned();
+                    deltas(ModelDelta::Text { text });
+                }
                 let permit = self.gate.acquire().await?;
                 permit.forget();
             }
@@ -107,7 +112,7 @@ impl Host {
             "json" => response(Message::assistant(rest), FinishReason::Stop),
             _ => saying(&text),
         };
-        if let Some(deltas) = deltas {
+        if let (true, Some(deltas)) = (word != "slow", deltas) {
             show(&response, deltas);
         }
         Ok(response)
