@@ -53,7 +53,7 @@ const STAGES: &[Stage] = &[
     },
     Stage {
         command: "servers",
-        run: |_| servers(),
+        run: servers,
     },
     Stage {
         command: "lint",

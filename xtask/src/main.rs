@@ -19,6 +19,7 @@ mod examples;
 mod fmt;
 mod layers;
 mod lint;
+mod peers;
 mod servers;
 mod shell;
 mod test;

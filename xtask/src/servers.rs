@@ -13,18 +13,20 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     command::{self, Command},
-    shell,
+    peers, shell,
+    workspace::Workspace,
 };
 
 pub const COMMAND: Command = Command {
     name: "servers",
     args: "",
-    summary: "see that the programs of PostgreSQL, Redis and Node.js are there, as root install them",
-    help: "Tests start private servers of their own. Where programs are missing, root has them installed with apt-get; \
-           anybody else is told what to install.",
-    run: |_, args| {
+    summary: "see that all programs are there that tests start; install what is missing",
+    help: "Tests start private servers of their own. Where PostgreSQL, Redis or Node.js are missing, root has them \
+           installed with apt-get; anybody else is told what to install. MCP servers and libraries that tests speak to \
+           are brought by npm and pip into target/peers, as xtask/peers pins them.",
+    run: |workspace, args| {
         command::no_args(args)?;
-        servers()
+        servers(workspace)
     },
 };
 
@@ -66,7 +68,13 @@ const SERVERS: &[Server] = &[
 ];
 
 /// Sees that all programs are there, and installs what is missing.
-pub fn servers() -> Result<()> {
+pub fn servers(workspace: &Workspace) -> Result<()> {
+    machine()?;
+    peers::install(workspace)
+}
+
+/// What comes with the machine.
+fn machine() -> Result<()> {
     let packages = missing();
     if packages.is_empty() {
         return Ok(());
