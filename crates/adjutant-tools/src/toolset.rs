@@ -69,6 +69,12 @@ impl ToolSet {
         Some(&self.entries[*self.index.get(name)?].spec)
     }
 
+    /// The name of the source that a tool comes from.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&str> {
+        Some(self.entries[*self.index.get(name)?].source.name())
+    }
+
     /// What calling the tool does to the world; of an unknown tool, the worst.
     #[must_use]
     pub fn effect(&self, name: &str) -> Effect {

@@ -336,7 +336,7 @@ fn tracer(blocks: &Blocks) -> Result<Tracer> {
         .map_err(|error| {
             Failure::usage(CONFIG_INVALID, "the setting `telemetry` cannot work")
                 .because(error.to_string())
-                .hint("docs/guide/tracing.md shows how traces are configured")
+                .hint("docs/guide/tracing.md shows how traces are configured, and which feature of the build exports them")
         })?;
     Ok(Tracer::new(
         sink,

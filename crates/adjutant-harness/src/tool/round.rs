@@ -13,7 +13,7 @@ use adjutant_core::{
     AgentError, EFFECT_INDETERMINATE, Effect, EventType, HostStep, Json, RetryAdvice, RetryPolicy,
     StepKind, ToolAnswer, ToolSpec, ToolUse,
 };
-use adjutant_telemetry::{Failure, ToolSpan};
+use adjutant_telemetry::{Failure, McpCall, ToolSpan};
 use adjutant_tools::{
     ClientPort, DEFAULT_TIMEOUT, InputResume, Invocation, Progress, ToolError, ToolRegistry,
 };
@@ -107,7 +107,10 @@ impl Round<'_> {
         });
         let traceparent = span.as_ref().map(ToolSpan::traceparent);
         let invoked = self.invoke(traceparent.as_deref()).await;
-        if let Some(span) = span {
+        if let Some(mut span) = span {
+            if self.is_mcp().await {
+                span.mcp(mcp_call(&self.call.name));
+            }
             span_end(span, &invoked, effect);
         }
         let recorded = match invoked {
@@ -186,6 +189,12 @@ impl Round<'_> {
         Ok(port.questions().unwrap_or_else(|| reply.into()))
     }
 
+    /// Whether an MCP server has the tool.
+    async fn is_mcp(&self) -> bool {
+        let set = self.host.toolset(self.registry).await;
+        set.is_ok_and(|set| set.source(&self.call.name) == Some(MCP))
+    }
+
     async fn settle(&self, held: Option<&Held>, sent: &AtomicU64) -> Result<(), AgentError> {
         let (Some(held), Some(purse)) = (held, &self.host.purse) else {
             return Ok(());
@@ -225,6 +234,18 @@ impl Round<'_> {
         });
         self.host
             .note(EventType::ToolResult, shortened(payload, "result"));
+    }
+}
+
+/// What MCP's pool is called among the sources of tools.
+const MCP: &str = "mcp";
+
+/// The request behind a call of `server__tool`.
+fn mcp_call(tool: &str) -> McpCall {
+    let own = tool.split_once("__").map_or(tool, |(_, own)| own);
+    McpCall {
+        target: Some(own.to_owned()),
+        ..McpCall::new("tools/call")
     }
 }
 

@@ -12,3 +12,4 @@ mod assistant;
 mod budgets;
 mod crashes;
 mod tools;
+mod traces;
