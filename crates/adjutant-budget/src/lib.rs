@@ -53,3 +53,7 @@ pub use crate::{
     memory::MemoryLedger,
     port::{Balance, BalanceFilter, BudgetLedger, MOST_LISTED, OpenReservation, Pruned},
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/budgets.md")]
+mod guide {}

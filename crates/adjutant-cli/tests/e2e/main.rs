@@ -11,6 +11,7 @@ mod support;
 
 mod approvals;
 mod backup;
+mod budgets;
 mod conformance;
 mod control;
 mod crash;

@@ -77,6 +77,8 @@ impl RunRecord {
             reason: reason.clone(),
         };
         self.end(Transition::Cancelled, outcome, now, effects)?;
+        // As when a running one is told to stop: who asks why a child has ended wants to know this.
+        effects.cancel_children = self.has_children(&reason);
         self.reason = Some(reason);
         Ok(())
     }

@@ -20,4 +20,5 @@ mod several;
 mod budgets;
 mod handles;
 mod model;
+mod pace;
 mod races;
