@@ -118,7 +118,7 @@ impl StepBuilder {
         }
     }
 
-    /// What goes into the step; see [`Run::step_with`](crate::Run::step_with).
+    /// What goes into the step; see [`RunHandle::step_with`](crate::RunHandle::step_with).
     ///
     /// # Errors
     ///
