@@ -18,7 +18,9 @@ pub(crate) const fn status(reason: ExitReason) -> (Option<i32>, Option<i32>) {
     match reason {
         ExitReason::Exited(status) => (Some(status), None),
         ExitReason::Signal(signal) => (None, Some(signal)),
-        ExitReason::Oom | ExitReason::Limit(_) | ExitReason::Stopped(_) => (None, None),
+        ExitReason::Oom | ExitReason::Limit(_) | ExitReason::Stopped(_) | ExitReason::Unseen => {
+            (None, None)
+        }
     }
 }
 

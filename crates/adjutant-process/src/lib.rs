@@ -64,7 +64,7 @@ pub use crate::{
     launcher::Step,
     limits::{LimitKind, Limits},
     manifest::{Concurrency, Manifest, ManifestError, Problem, Protocol, Transport, read_yaml},
-    native::{NativeOptions, NativeProcesses},
+    native::{LastingProcesses, NativeOptions, NativeProcesses},
     pool::{Name, Names, PoolConfig},
     port::{ExitReason, Probe, Process, ProcessManager, ProcessSpec, Spawned, StopCause},
     secrets::{Secrets, Variable, Variables},

@@ -3,6 +3,7 @@
 mod direct;
 mod first;
 mod instance;
+mod lasting;
 mod spawner;
 mod streams;
 mod warden;
@@ -18,6 +19,7 @@ use tokio::{
     sync::{OnceCell, oneshot},
 };
 
+pub use self::lasting::LastingProcesses;
 pub(crate) use self::{direct::die_with_this_program, first::abandon};
 use self::{
     first::End,

@@ -133,6 +133,8 @@ pub enum ExitReason {
     Limit(LimitKind),
     /// By us.
     Stopped(StopCause),
+    /// Nobody saw how: it was started by a program that has died since.
+    Unseen,
 }
 
 /// Why we ended a process.
@@ -158,6 +160,7 @@ impl fmt::Display for ExitReason {
             Self::Oom => f.write_str("was ended because its memory was used up"),
             Self::Limit(kind) => write!(f, "was ended by its limit `{kind}`"),
             Self::Stopped(_) => f.write_str("was stopped"),
+            Self::Unseen => f.write_str("ended, and nobody saw how"),
         }
     }
 }

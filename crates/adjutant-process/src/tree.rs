@@ -25,6 +25,11 @@ use crate::{
     procfs::{Snapshot, Stat},
 };
 
+/// Kills who was started in a tree of this name and has left it.
+pub(crate) fn sweep_named(name: &str) {
+    plain::sweep(|found| found == name);
+}
+
 /// One process tree. Contract:
 ///
 /// - Whatever a process of the tree starts is in the tree.

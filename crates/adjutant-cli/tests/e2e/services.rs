@@ -87,3 +87,83 @@ fn what_is_wrong_with_a_service_is_told_with_its_name() {
         "{told}"
     );
 }
+
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .chars()
+        .next();
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+#[test]
+fn a_service_that_survives_a_killed_runtime_is_taken_over_and_ends_with_the_next_one() {
+    let project = Project::new();
+    let db = format!("{}    survives: true\n", service("db", ""));
+    let app = "  app:\n    command: [sh, -c, \"echo $$ > app.pid; touch app.ready; exec sleep 600\"]\n    ready: {file: app.ready}\n";
+    project.write("adjutant.yaml", &format!("services:\n{db}{app}"));
+    let first = project.start(&["services"]);
+    first.until_stderr("service app is ready");
+    first.until_stderr("service db is ready");
+    let pid = |project: &Project| {
+        let note: serde_json::Value =
+            serde_json::from_str(&project.read(".adjutant/services/db.json")).unwrap();
+        note["pid"].to_string()
+    };
+    let db = pid(&project);
+    project
+        .agent(&["services"])
+        .code_is(1)
+        .says("another runtime has it");
+    first.signal("KILL");
+    first.ended();
+    let app = project.read("app.pid").trim().to_owned();
+    eventually("what does not survive has ended", || !is_alive(&app));
+    assert!(is_alive(&db), "it survives");
+    std::fs::remove_file(project.path("app.ready")).unwrap();
+
+    let second = project.start(&["services"]);
+    second.until_stderr("service app is ready");
+    assert_eq!(pid(&project), db, "the same process");
+    assert_eq!(lines(&project.path("effects")), ["up-db"]);
+    let shown = project.agent(&["ps", "-o", "json"]).json();
+    assert!(
+        shown.to_string().contains(&format!("\"pid\":{db}")),
+        "{shown}"
+    );
+    second.signal("TERM");
+    second.ended().code_is(0);
+    assert_eq!(lines(&project.path("effects")), ["up-db", "down-db"]);
+    assert!(!is_alive(&db));
+}
+
+#[test]
+fn a_service_that_survives_and_was_changed_is_started_anew() {
+    let project = Project::new();
+    let declare = |seconds: u32| {
+        let text = format!(
+            "services:\n  db:\n    command: [sh, -c, \"echo up-{seconds} >> effects; exec sleep {seconds}\"]\n    survives: true\n"
+        );
+        project.write("adjutant.yaml", &text);
+    };
+    declare(600);
+    let first = project.start(&["services"]);
+    first.until_stderr("service db is ready");
+    eventually("up", || lines(&project.path("effects")).len() == 1);
+    let note = project.read(".adjutant/services/db.json");
+    let old: serde_json::Value = serde_json::from_str(&note).unwrap();
+    first.signal("KILL");
+    first.ended();
+    declare(601);
+    let second = project.start(&["services"]);
+    second.until_stderr("service db is ready");
+    eventually("up", || lines(&project.path("effects")).len() == 2);
+    assert_eq!(lines(&project.path("effects")), ["up-600", "up-601"]);
+    assert!(!is_alive(&old["pid"].to_string()), "the old one has ended");
+    second.signal("TERM");
+    second.ended().code_is(0);
+}

@@ -69,7 +69,11 @@ fn begin(tree: &dyn Tree, spec: &ProcessSpec) -> io::Result<Begun> {
     unsafe_code,
     reason = "only the child itself can do these things, and without a helper there is no other place for them"
 )]
-fn confine(command: &mut Command, entrances: Vec<PathBuf>, rlimits: Rlimits) -> io::Result<()> {
+pub(super) fn confine(
+    command: &mut Command,
+    entrances: Vec<PathBuf>,
+    rlimits: Rlimits,
+) -> io::Result<()> {
     let open = |path: PathBuf| File::options().write(true).open(path);
     let entrances: Vec<File> = entrances.into_iter().map(open).collect::<Result<_, _>>()?;
     // SAFETY: the hook runs in the child between fork and exec, where only async-signal-safe calls are allowed and

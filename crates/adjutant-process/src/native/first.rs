@@ -34,6 +34,13 @@ impl First {
         }
     }
 
+    /// A process that is no child of this program: it can be watched, but nobody tells how it ended.
+    pub(super) fn stranger(pid: i32) -> io::Result<Self> {
+        let number = Pid::from_raw(pid).ok_or(Errno::INVAL)?;
+        let handle = pidfd_open(number, PidfdFlags::empty())?;
+        Ok(Self { pid, handle })
+    }
+
     /// How it ended, if it has; told once, and `None` for ever after.
     pub(super) fn end(&self) -> io::Result<Option<End>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;

@@ -57,6 +57,9 @@ pub struct DeclaredService {
     /// Time between TERM and KILL. Default 10 s.
     #[serde(default = "stop_grace", with = "duration")]
     pub stop_grace: Duration,
+    /// Whether it goes on when the runtime is killed, and is taken over by the next one. Default no.
+    #[serde(default)]
+    pub survives: bool,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,

@@ -99,6 +99,24 @@ impl Ground {
         Ok((name, tree))
     }
 
+    /// A new tree with a name of its own.
+    pub(crate) fn named_tree(&self, name: &str, limits: &Limits) -> io::Result<Box<dyn Tree>> {
+        Ok(match self {
+            Self::V2(base) => Box::new(V2::make(base, name, limits)?),
+            Self::V1(base) => Box::new(V1::make(base, name, limits)?),
+            Self::Plain => Box::new(Plain::new(name)),
+        })
+    }
+
+    /// A tree of this name that may be there.
+    pub(crate) fn existing_tree(&self, name: &str) -> Box<dyn Tree> {
+        match self {
+            Self::V2(base) => Box::new(V2::existing(base.folder.join(name))),
+            Self::V1(base) => Box::new(V1::existing(base, name)),
+            Self::Plain => Box::new(Plain::new(name)),
+        }
+    }
+
     /// Trees that are there though `over` knows that their program has ended.
     fn lost(&self, over: impl Fn(&str) -> bool) -> Vec<Box<dyn Tree>> {
         match self {
