@@ -3,12 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use adjutant_budget::BudgetLedger;
-use adjutant_core::RunContext;
-use adjutant_llm::{LanguageModel, PriceTable};
+use adjutant_core::{ModelRequest, RunContext};
+use adjutant_llm::{Cost, LanguageModel, ModelRouter};
 use adjutant_telemetry::Tracer;
 use adjutant_tools::ToolRegistry;
 
 use crate::policy::{BudgetPolicy, ToolPolicy};
+
+/// What a model call may cost at most.
+pub trait Estimates: Send + Sync {
+    /// The cost in millionths of a dollar; `None` where prices are not known.
+    fn micro_usd(&self, request: &ModelRequest) -> Option<u64>;
+}
+
+impl Estimates for ModelRouter {
+    fn micro_usd(&self, request: &ModelRequest) -> Option<u64> {
+        self.estimate_cost(request).map(Cost::micro_usd)
+    }
+}
 
 /// Who is there while an attempt lasts: gives its process access to something, and takes it back at the end.
 pub trait Attendant: Send + Sync {
@@ -38,7 +50,7 @@ pub struct Equipment {
     /// Where that is kept.
     pub ledger: Option<Arc<dyn BudgetLedger>>,
     /// What calls cost.
-    pub prices: Option<Arc<PriceTable>>,
+    pub prices: Option<Arc<dyn Estimates>>,
     /// Who is told of calls.
     pub tracer: Option<Tracer>,
     /// Who is there while an attempt lasts.

@@ -32,7 +32,7 @@ mod assistant;
 
 pub use crate::{
     assistant::{Assistant, AssistantSpec, Compaction, ContextPolicy},
-    equipment::{Attendant, Equipment},
+    equipment::{Attendant, Equipment, Estimates},
     equipped::Equipped,
     policy::{BudgetPolicy, Money, OnExceeded, Spend, ToolPolicy},
 };

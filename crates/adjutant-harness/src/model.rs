@@ -5,9 +5,9 @@ use std::{pin::pin, time::Duration};
 use adjutant_budget::Amount;
 use adjutant_core::{
     AgentError, DeltaSink, EventType, HostStep, Json, ModelCall, ModelDelta, ModelRequest,
-    ModelResponse, OnInterrupt, RetryPolicy, StepKind, TokenUsage, Usage,
+    ModelResponse, OnInterrupt, RetryPolicy, StepKind, Usage,
 };
-use adjutant_llm::{LanguageModel, estimate_input_tokens};
+use adjutant_llm::{Cost, LanguageModel, estimate_tokens};
 use adjutant_telemetry::Failure;
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -23,7 +23,7 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is reserved for an answer whose length the request does not bound, in tokens.
-const ASSUMED_OUTPUT: u64 = 4096;
+const ASSUMED_OUTPUT: u32 = 4096;
 
 impl EquippedHost {
     pub async fn ask_model(
@@ -205,19 +205,17 @@ impl EquippedHost {
 
     /// The most that this request can come to.
     fn most(&self, request: &ModelRequest) -> Amount {
-        let input = estimate_input_tokens(request);
-        let output = request.max_output_tokens.map_or(ASSUMED_OUTPUT, u64::from);
-        let usage = TokenUsage {
-            input_tokens: input,
-            output_tokens: output,
-            ..TokenUsage::default()
+        let output = request.max_output_tokens.unwrap_or(ASSUMED_OUTPUT);
+        let bounded = ModelRequest {
+            max_output_tokens: Some(output),
+            ..request.clone()
         };
         let prices = self.equipment.prices.as_ref();
         Amount {
-            tokens: input + output,
+            tokens: estimate_tokens(&bounded),
             micro_usd: prices
-                .and_then(|prices| prices.cost(&request.model, &usage))
-                .map_or(0, |cost| cost.micro_usd()),
+                .and_then(|prices| prices.micro_usd(&bounded))
+                .unwrap_or_default(),
             model_calls: 1,
             ..Amount::ZERO
         }
@@ -227,7 +225,9 @@ impl EquippedHost {
 fn spent(response: &ModelResponse) -> Amount {
     Amount {
         tokens: response.usage.input_tokens + response.usage.output_tokens,
-        micro_usd: response.cost_usd.map_or(0, |usd| (usd * 1e6).ceil() as u64),
+        micro_usd: response
+            .cost_usd
+            .map_or(0, |usd| Cost::from_usd(usd).micro_usd()),
         model_calls: 1,
         ..Amount::ZERO
     }

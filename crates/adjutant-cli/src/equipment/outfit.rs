@@ -12,8 +12,8 @@ use adjutant::{
     budget::BudgetLedger,
     core::RunId,
     endpoint::{Endpoint, EndpointOptions},
-    harness::{AssistantSpec, Attendant, BudgetPolicy, Equipment, Spend},
-    llm::{KeySource, LanguageModel, ModelRouter, PriceTable},
+    harness::{AssistantSpec, Attendant, BudgetPolicy, Equipment, Estimates, Spend},
+    llm::{KeySource, LanguageModel, ModelRouter},
     mcp::{Lookup, McpServerPool, McpSource, PoolOptions, ServerConfig, ServersConfig},
     process::{Environment, NativeOptions, NativeProcesses, ProcessManager},
     telemetry::{ExporterKind, Resource, Tracer},
@@ -89,7 +89,6 @@ pub struct Outfitter<'a> {
     context: &'a Context,
     blocks: Blocks,
     models: Arc<ModelRouter>,
-    prices: Arc<PriceTable>,
     ledger: Arc<dyn BudgetLedger>,
     processes: Arc<dyn ProcessManager>,
     base: Environment,
@@ -127,13 +126,11 @@ impl<'a> Outfitter<'a> {
             })?;
             outfit.endpoint = Some(Arc::new(endpoint));
         }
-        let prices = Arc::new(models.prices().clone());
         Ok(Self {
             context,
             pools: pools(context, agents, &blocks, &processes, &base)?,
             blocks,
             models: Arc::new(models),
-            prices,
             ledger: store.ledger(),
             processes,
             base,
@@ -179,7 +176,7 @@ impl<'a> Outfitter<'a> {
             tool_timeout: file.tools.timeout,
             budget: merged(&file.budget, &self.blocks.budget),
             ledger: Some(Arc::clone(&self.ledger)),
-            prices: Some(Arc::clone(&self.prices)),
+            prices: Some(Arc::clone(&self.models) as Arc<dyn Estimates>),
             tracer: self.outfit.tracer.clone(),
             attendant: Some(Arc::new(Usher {
                 endpoint: self
