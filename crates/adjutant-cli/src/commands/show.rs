@@ -1,7 +1,7 @@
 //! How runs, steps and checkpoints are shown.
 
 use adjutant::{
-    core::{ErrorInfo, Outcome, RunId, RunResult, StepOutcome, StepRecord},
+    core::{ErrorInfo, Outcome, RunId, RunResult, StepOutcome, StepRecord, Usage},
     queue::{RunRecord, RunView, Wait, WakeOn},
     state::Checkpoint,
 };
@@ -45,9 +45,12 @@ pub fn outcome(context: &Context, view: &RunView) -> Result<Exit> {
     let took = show_duration(took);
     match &view.outcome {
         Some(Outcome::Succeeded(result)) => {
+            let used = used(&result.usage);
+            let used = used.map_or(String::new(), |used| format!(" with {used}"));
             out.note(&format!(
-                "{} in {took}",
-                out.paint(Paint::Green, "succeeded")
+                "{} in {took}{}",
+                out.paint(Paint::Green, "succeeded"),
+                out.paint(Paint::Dim, &used)
             ));
             if !out.is_structured() {
                 result_text(context, result)?;
@@ -224,9 +227,29 @@ pub fn run(context: &Context, view: &RunView, parked_below: &[RunRecord]) -> Res
             .map(|error| clip(&error.to_string(), 400)),
     );
     if let Some(Outcome::Succeeded(result)) = &view.outcome {
+        add("used", used(&result.usage));
         add("output", Some(readable(&result.final_output)));
     }
     context.out.fields(&fields)
+}
+
+/// What models and tools of a run took, if they took anything.
+fn used(usage: &Usage) -> Option<String> {
+    let mut parts = Vec::new();
+    if usage.model_calls > 0 {
+        let (input, output) = (usage.input_tokens, usage.output_tokens);
+        let calls = count(usage.model_calls, "model call");
+        parts.push(format!("{calls} ({input} tokens in, {output} out)"));
+    }
+    if usage.tool_calls > 0 {
+        parts.push(count(usage.tool_calls, "tool call"));
+    }
+    parts.extend(usage.cost_usd.map(|cost| format!("${cost:.4}")));
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn state(run: &RunRecord) -> String {

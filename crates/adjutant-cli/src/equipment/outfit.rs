@@ -335,10 +335,22 @@ fn tracer(blocks: &Blocks) -> Result<Tracer> {
                 .because(error.to_string())
                 .hint("docs/guide/tracing.md shows how traces are configured, and which feature of the build exports them")
         })?;
-    Ok(Tracer::new(
-        sink,
-        blocks.telemetry.tracer_options(Vec::new()),
-    ))
+    let options = blocks.telemetry.tracer_options(secrets());
+    Ok(Tracer::new(sink, options))
+}
+
+/// The values of variables that are secrets by their names.
+fn secrets() -> Vec<String> {
+    const MARKS: [&str; 5] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL"];
+    let named = |name: &str| {
+        MARKS
+            .iter()
+            .any(|mark| name.to_ascii_uppercase().contains(mark))
+    };
+    let all = crate::project::variables();
+    all.filter(|(name, _)| named(name))
+        .map(|(_, value)| value)
+        .collect()
 }
 
 /// An agent's servers: those that it describes, and those of the settings that it only names.
