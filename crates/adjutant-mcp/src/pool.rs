@@ -28,6 +28,7 @@ use crate::{
     config::{Kind, Scope, ServerConfig, ServersConfig},
     error::{Error, Result},
     key::{self, Key, Owner},
+    machine::State,
     peer::{Ending, Era, Stderr},
     secrets::{self, Resolved},
     server::{Blueprint, Home, Server, Word},
@@ -104,7 +105,8 @@ impl McpServerPool {
         self.inner.config.get(server).map(|config| &**config)
     }
 
-    /// Keeps a server for a caller, without starting it. It is not ended for want of use before the lease is dropped.
+    /// Keeps a server for a caller, without starting it. It is not ended for want of use before the lease is dropped. To be
+    /// called within a tokio runtime, which the server's owner then lives in.
     ///
     /// # Errors
     /// When there is no such server, a secret of it is not there, or the pool is closed.
@@ -153,7 +155,8 @@ impl McpServerPool {
             return Err(unknown(server));
         }
         let mut all = self.inner.unique();
-        all.retain(|one| one.name == server);
+        let rests = |one: &Server| matches!(one.view().state, State::Idle | State::Stopped);
+        all.retain(|one| one.name == server && !rests(one));
         for one in &all {
             one.tell(Word::Restart);
         }

@@ -385,6 +385,16 @@ async fn silence_or_death_at_the_first_question_leads_to_the_handshake() {
 }
 
 #[tokio::test]
+async fn a_modern_server_that_is_slow_to_boot_is_given_time_and_not_taken_for_an_old_one() {
+    // Longer than a server may be silent when asked for the modern revision.
+    let pool = pool(fixture(&["--slow-boot=3500"]));
+    let lease = lease(&pool);
+    assert_eq!(lease.info().await.unwrap().era, Era::Modern);
+    assert_eq!(view(&pool).restarts, 1);
+    pool.close().await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_up_in_time_is_told_from_one_that_is_slow_to_answer() {
     let mut config = fixture(&["--slow-start", "--revision=2025-11-25"]);
     config.start_timeout = Duration::from_millis(200);

@@ -273,11 +273,9 @@ async fn every_call_is_written_down_whatever_becomes_of_it() {
 
 #[tokio::test]
 async fn a_source_lists_and_calls_what_its_filters_admit() {
-    let pool = pool_of(&[
-        ("one", fixture(&[])),
-        ("two", fixture(&[])),
-        ("bad", fixture(&["--die-at-start"])),
-    ]);
+    let mut bad = fixture(&["--die-at-start"]);
+    bad.optional = true;
+    let pool = pool_of(&[("one", fixture(&[])), ("two", fixture(&[])), ("bad", bad)]);
     let filter = ToolFilter {
         allow: ["echo".to_owned()].into(),
         ..ToolFilter::default()
@@ -306,5 +304,14 @@ async fn a_source_lists_and_calls_what_its_filters_admit() {
         call("two__echo").await.unwrap_err(),
         ToolError::NotFound { .. }
     ));
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_run_does_not_begin_without_tools_that_are_not_optional() {
+    let pool = pool_of(&[("one", fixture(&[])), ("bad", fixture(&["--die-at-start"]))]);
+    let source = McpSource::new(pool.clone());
+    let error = source.list(&caller("a")).await.unwrap_err();
+    assert!(error.to_string().contains("I cannot go on"), "{error}");
     pool.close().await;
 }

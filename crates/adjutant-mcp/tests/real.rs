@@ -24,7 +24,7 @@ use support::{call, eventually, lease, lives, object, pool, text, view};
 
 /// A server, wherever it is installed.
 fn server(name: &str, args: &[&str]) -> ServerConfig {
-    let bins = std::env::var("ADJUTANT_MCP_BINS").expect("see the head of this file");
+    let bins = std::env::var("ADJUTANT_MCP_BINS").unwrap();
     let mut files = bins
         .split(':')
         .map(|bin| std::path::absolute(Path::new(bin).join(name)).unwrap());

@@ -92,6 +92,9 @@ fn main() -> ExitCode {
         lists: Mutex::default(),
         listening: Mutex::default(),
     });
+    if let Some(Ok(pause)) = server.flags.get("slow-boot").map(str::parse) {
+        thread::sleep(Duration::from_millis(pause));
+    }
     if server.flags.has("garbage") {
         server.raw("Listening on nothing at all!\n{\"half\": \n[1,2]\n{\"x\":1}\n");
     }
@@ -254,6 +257,9 @@ impl Server {
     }
 
     fn initialize(&self, id: &Value, params: &Value) {
+        if self.flags.has("slow-boot") {
+            return self.refuse(id, -32022, "unsupported protocol version");
+        }
         if self.flags.has("slow-start") {
             thread::sleep(Duration::from_secs(600));
         }

@@ -84,15 +84,18 @@ pub(crate) async fn reach(
     };
     let manager = token::manager(&url, oauth, config.allow_private_network, (dir, lookup)).await?;
     let client = AuthClient::new(client, manager.authorized);
-    // Ends with the connection.
+    // Ends with the connection, or with the try to make one.
     tokio::spawn(token::renew(
         Arc::clone(&client.auth_manager),
         manager.credentials,
         manager.lives,
-        closed,
+        closed.clone(),
     ));
+    let unless_greeted = closed.drop_guard();
     let transport = StreamableHttpClientTransport::with_client(client, transport);
-    dial.greet(transport, line, None).await
+    let greeted = dial.greet(transport, line, None).await?;
+    unless_greeted.disarm();
+    Ok(greeted)
 }
 
 /// A client for one server and one principal: nothing is shared with others, and it goes nowhere else.

@@ -137,19 +137,12 @@ impl Lease {
         let most = config.max_call_time;
         let total = request.timeout.map_or(most, |time| time.min(most));
         let clocks = Clocks::start(config.call_timeout.min(total), total);
-        let tool = self.find(request.tool, total).await?;
+        let catalog = self.catalog(request.tool, total).await?;
+        let tool = self.find(&catalog, &request)?;
         record.effect = tool.spec.effect;
-        if request
-            .filter
-            .is_some_and(|filter| !filter.admits(&tool.name))
-        {
-            return Err(ToolError::denied(
-                request.tool,
-                "the caller's list of tools",
-            ));
-        }
         let call = Call {
             tool: &tool.name,
+            shown: request.tool,
             arguments: request.arguments,
             effect: tool.spec.effect,
             trace: request.traceparent,
@@ -162,30 +155,40 @@ impl Lease {
         self.server.call(call, &mut record.repeats).await
     }
 
-    /// The tool of this name, if the caller may have it. A list that is there is believed, even an old one.
-    async fn find(&self, name: &str, time: Duration) -> Result<ServerTool, ToolError> {
-        let catalog = match self.server.catalog() {
-            Some(catalog) => catalog,
-            None => {
-                let listed = timeout(time, self.server.tools()).await;
-                let late = |_| ToolError::Timeout {
-                    tool: name.to_owned(),
-                    after: time,
-                    sent: false,
-                };
-                let listed = listed.map_err(late)?;
-                listed.map_err(|error| error.into_tool_error(name))?
-            }
-        };
-        if let Some(tool) = catalog.tool(name) {
-            return Ok(tool.clone());
+    /// The tools, asked for only if they were never told: a list that is there is believed, even an old one.
+    async fn catalog(&self, name: &str, time: Duration) -> Result<Arc<Catalog>, ToolError> {
+        if let Some(catalog) = self.server.catalog() {
+            return Ok(catalog);
         }
-        if !self.server.config.tools.admits(name) {
-            return Err(ToolError::denied(name, "the server's `tools` filter"));
-        }
-        Err(ToolError::NotFound {
+        let late = |_| ToolError::Timeout {
             tool: name.to_owned(),
-        })
+            after: time,
+            sent: false,
+        };
+        let listed = timeout(time, self.server.tools()).await.map_err(late)?;
+        listed.map_err(|error| error.into_tool_error(name))
+    }
+
+    /// The tool of this name, if the caller may have it.
+    fn find<'a>(
+        &self,
+        catalog: &'a Catalog,
+        request: &Request<'_>,
+    ) -> Result<&'a ServerTool, ToolError> {
+        let name = request.tool;
+        let Some(tool) = catalog.tool(name) else {
+            if !self.server.config.tools.admits(name) {
+                return Err(ToolError::denied(name, "the server's `tools` filter"));
+            }
+            let tool = name.to_owned();
+            return Err(ToolError::NotFound { tool });
+        };
+        let admitted = |filter: &ToolFilter| filter.admits(&tool.name);
+        if request.filter.is_none_or(admitted) {
+            Ok(tool)
+        } else {
+            Err(ToolError::denied(name, "the caller's list of tools"))
+        }
     }
 
     /// All resources; templates with `templates`.

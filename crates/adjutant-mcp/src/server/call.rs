@@ -25,6 +25,8 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) tool: &'a str,
+    /// The name that whoever called knows it by, for messages.
+    pub(crate) shown: &'a str,
     pub(crate) arguments: &'a Map<String, Value>,
     pub(crate) effect: Effect,
     pub(crate) trace: Option<&'a str>,
@@ -84,7 +86,7 @@ impl Server {
         let _turn = turn.map_err(|full| {
             count(&self.counters.busy);
             ToolError::Busy {
-                tool: call.tool.to_owned(),
+                tool: call.shown.to_owned(),
                 retry_after: full.0,
             }
         })?;
@@ -147,7 +149,7 @@ impl Server {
             Some(aboard) => aboard,
             None => {
                 let ready = timeout_at(deadline, self.ready()).await.map_err(late)?;
-                ready.map_err(|error| error.into_tool_error(call.tool))?;
+                ready.map_err(|error| error.into_tool_error(call.shown))?;
                 // It may have gone again meanwhile; then the call is as good as never made.
                 let aboard = self.board();
                 aboard.ok_or_else(|| {
@@ -200,7 +202,7 @@ async fn converse(
                         questions.push(consult(call.port, what, params, reply).boxed());
                     }
                     PeerEvent::TooLong => return Err(ToolError::Limit {
-                        tool: call.tool.to_owned(),
+                        tool: call.shown.to_owned(),
                         problem: "its answer is longer than 16 MiB".into(),
                         sent: true,
                     }),
@@ -245,7 +247,7 @@ fn finish(call: &Call<'_>, answered: Result<Answer, PeerError>) -> Result<Reply,
             Ok(Reply::Answer(adjutant_core::ToolAnswer::default()))
         }
         Ok(Answer::Json(_)) => Err(ToolError::failed(
-            call.tool,
+            call.shown,
             "the server's answer is not one of a tool",
         )),
         Err(error) => Err(failure(call, error)),
@@ -256,12 +258,12 @@ fn failure(call: &Call<'_>, error: PeerError) -> ToolError {
     match error {
         PeerError::Lost { sent, why } => unavailable(call, why, sent),
         PeerError::Refused { code, message } if code == INVALID_PARAMS => {
-            ToolError::invalid(call.tool, "", message)
+            ToolError::invalid(call.shown, "", message)
         }
         PeerError::Refused { code, message } => {
-            ToolError::failed(call.tool, format!("{message} ({code})"))
+            ToolError::failed(call.shown, format!("{message} ({code})"))
         }
-        PeerError::Nonsense(problem) => ToolError::failed(call.tool, problem),
+        PeerError::Nonsense(problem) => ToolError::failed(call.shown, problem),
     }
 }
 
@@ -270,7 +272,7 @@ const INVALID_PARAMS: i32 = -32602;
 
 fn unavailable(call: &Call<'_>, problem: String, sent: bool) -> ToolError {
     ToolError::Unavailable {
-        tool: call.tool.to_owned(),
+        tool: call.shown.to_owned(),
         problem,
         sent,
         source: None,
@@ -279,7 +281,7 @@ fn unavailable(call: &Call<'_>, problem: String, sent: bool) -> ToolError {
 
 fn timed_out(call: &Call<'_>, after: Duration, sent: bool) -> ToolError {
     ToolError::Timeout {
-        tool: call.tool.to_owned(),
+        tool: call.shown.to_owned(),
         after,
         sent,
     }
