@@ -198,6 +198,18 @@ async fn structured_output_and_a_named_tool_are_asked_for() {
     assert_eq!(request.response_format, format);
     assert_eq!(request.tool_choice, ToolChoice::Tool("t".into()));
     assert_eq!(request.reasoning_effort.as_deref(), Some("low"));
+    let messages = json!({
+        "model": "m", "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "top_k": 4,
+        "tool_choice": { "type": "tool", "name": "t" },
+        "output_config": { "format": { "type": "json_schema", "schema": schema() } },
+    });
+    let request = desk.request(MESSAGES, &messages).await;
+    assert!(matches!(
+        request.response_format,
+        ResponseFormat::JsonSchema { .. }
+    ));
+    assert_eq!(request.tool_choice, ToolChoice::Tool("t".into()));
+    assert_eq!(request.extra.as_str(), r#"{"top_k":4}"#);
 }
 
 fn asking(path: &str) -> Value {

@@ -48,7 +48,8 @@ struct Tool {
 
 /// Reads a request's body.
 pub fn read(body: &Value) -> Result<Asked, Failure> {
-    let request: Request = wire::read(body)?;
+    let mut request: Request = wire::read(body)?;
+    let response_format = response_format(&mut request.extra);
     let mut messages = Vec::new();
     let system = simplest(parts(&request.system)?);
     if system != Content::Text(String::new()) {
@@ -72,7 +73,7 @@ pub fn read(body: &Value) -> Result<Asked, Failure> {
             messages,
             tools: tools(request.tools.unwrap_or_default())?,
             tool_choice: tool_choice(&request.tool_choice)?,
-            response_format: response_format(&request.extra),
+            response_format,
             temperature: request.temperature,
             top_p: request.top_p,
             max_output_tokens: Some(request.max_tokens),
@@ -195,17 +196,19 @@ fn tool_choice(choice: &Value) -> Result<ToolChoice, Failure> {
     }
 }
 
-/// `output_format` of a schema, as it is sent since structured outputs came.
-fn response_format(extra: &Map<String, Value>) -> ResponseFormat {
-    let schema = extra
-        .get("output_config")
-        .map(|config| &config["format"])
-        .or_else(|| extra.get("output_format"))
-        .map(|format| &format["schema"]);
-    match schema {
-        Some(schema @ Value::Object(_)) => ResponseFormat::JsonSchema {
+/// Takes the schema of the answer out of what is passed on: `output_config.format`, or `output_format` as it was before.
+fn response_format(extra: &mut Map<String, Value>) -> ResponseFormat {
+    let mut format = extra.remove("output_format").unwrap_or_default();
+    if let Some(Value::Object(config)) = extra.get_mut("output_config") {
+        format = config.remove("format").unwrap_or(format);
+        if config.is_empty() {
+            extra.remove("output_config");
+        }
+    }
+    match format["schema"].take() {
+        schema @ Value::Object(_) => ResponseFormat::JsonSchema {
             name: "answer".to_owned(),
-            schema: schema.clone(),
+            schema,
         },
         _ => ResponseFormat::Text,
     }
