@@ -90,6 +90,7 @@ macro_rules! suite {
                 a_backup_is_a_copy_or_refused,
                 pruning_forgets_journal_checkpoints_and_events,
                 a_closed_store_says_so_and_wakes_who_waits,
+                commits_and_reservations_at_once_are_all_there,
                 a_tail_follows_a_run_to_its_end,
                 limits_are_those_it_keeps,
             }

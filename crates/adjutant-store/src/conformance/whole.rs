@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use adjutant_budget::{Account, Amount, Caps, Claim, ReservationKey, Reserve};
 use adjutant_core::{Error, Json, RunId, RunState};
 use adjutant_queue::{AgentFilter, PrunePolicy, RunFilter};
 use adjutant_state::History;
@@ -101,7 +102,63 @@ pub async fn a_closed_store_says_so_and_wakes_who_waits(f: &Fixture) {
         Err(Error::Closed)
     ));
     assert!(matches!(f.engine.get(run).await, Err(Error::Closed)));
+    let ledger = f.engine.ledger();
+    let account = Account::run(run);
+    assert!(matches!(ledger.balance(&account).await, Err(Error::Closed)));
+    assert!(matches!(ledger.reset(&account).await, Err(Error::Closed)));
     f.engine.close().await;
+}
+
+/// A run's calls, each reserved, recorded and settled, while other runs do the same.
+pub async fn commits_and_reservations_at_once_are_all_there(f: &Fixture) {
+    const RUNS: u64 = 8;
+    const CALLS: u64 = 6;
+    let caps = Caps {
+        model_calls: Some(RUNS * CALLS),
+        ..Caps::default()
+    };
+    let amount = Amount {
+        model_calls: 1,
+        ..Amount::ZERO
+    };
+    let tenant = Account::tenant("t").unwrap();
+    let calls = async || {
+        let lease = f.claim_one().await.lease;
+        for call in 0..CALLS {
+            let name = format!("call-{call}");
+            let key = ReservationKey::step(lease.run, lease.epoch, &name).unwrap();
+            let accounts = [Account::run(lease.run), tenant.clone()];
+            let reserve = Reserve {
+                key: key.clone(),
+                run: lease.run,
+                claims: accounts.map(|account| Claim::new(account, caps)).to_vec(),
+                amount,
+            };
+            let ledger = f.engine.ledger();
+            assert!(ledger.reserve(reserve).await.unwrap().is_granted());
+            f.commit(lease, vec![f.done(&name)], None).await;
+            ledger.settle(&key, amount).await.unwrap();
+        }
+        f.succeed(lease).await;
+        lease.run
+    };
+    for _ in 0..RUNS {
+        f.submitted().await;
+    }
+    let runs = futures::future::join_all((0..RUNS).map(|_| calls())).await;
+    let spent = async |account: &Account| {
+        let balance = f.engine.ledger().balance(account).await.unwrap().unwrap();
+        assert!(balance.reserved.is_zero());
+        balance.spent.model_calls
+    };
+    for run in runs {
+        assert_eq!(f.state(run).await, RunState::Succeeded);
+        let journal = f.snapshot(run).await.history.journal;
+        assert_eq!(u64::try_from(journal.len()).unwrap(), CALLS);
+        assert_eq!(spent(&Account::run(run)).await, CALLS);
+    }
+    assert_eq!(spent(&tenant).await, RUNS * CALLS);
+    assert!(f.engine.check().await.unwrap().is_sound());
 }
 
 pub async fn a_tail_follows_a_run_to_its_end(f: &Fixture) {
