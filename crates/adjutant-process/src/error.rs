@@ -186,13 +186,19 @@ impl Error {
         }
     }
 
+    /// What happened and why, in one line.
+    pub(crate) fn told(&self) -> String {
+        // These say why themselves.
+        let whole = matches!(self, Self::Isolation { .. } | Self::Unconfined { .. });
+        match std::error::Error::source(self).filter(|_| !whole) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+
     /// The failure as a run stores it.
     pub(crate) fn into_agent_error(self) -> AgentError {
-        let mut message = self.to_string();
-        let told = matches!(self, Self::Isolation { .. } | Self::Unconfined { .. });
-        if let Some(source) = std::error::Error::source(&self).filter(|_| !told) {
-            message = format!("{message}: {source}");
-        }
+        let message = self.told();
         if self.retryable() {
             AgentError::retriable(self.kind(), message)
         } else {

@@ -100,6 +100,18 @@ fn is_alive(pid: &str) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
+/// Ends what survives, however the test ends.
+struct Survivor(String);
+
+impl Drop for Survivor {
+    fn drop(&mut self) {
+        let kill = std::process::Command::new("kill")
+            .args(["-9", &self.0])
+            .output();
+        drop(kill);
+    }
+}
+
 #[test]
 fn a_service_that_survives_a_killed_runtime_is_taken_over_and_ends_with_the_next_one() {
     let project = Project::new();
@@ -115,6 +127,7 @@ fn a_service_that_survives_a_killed_runtime_is_taken_over_and_ends_with_the_next
         note["pid"].to_string()
     };
     let db = pid(&project);
+    let _survivor = Survivor(db.clone());
     project
         .agent(&["services"])
         .code_is(1)
@@ -156,6 +169,7 @@ fn a_service_that_survives_and_was_changed_is_started_anew() {
     eventually("up", || lines(&project.path("effects")).len() == 1);
     let note = project.read(".adjutant/services/db.json");
     let old: serde_json::Value = serde_json::from_str(&note).unwrap();
+    let _survivor = Survivor(old["pid"].to_string());
     first.signal("KILL");
     first.ended();
     declare(601);

@@ -479,7 +479,7 @@ impl Shell {
             News::NotStarted(error) => {
                 self.counted.not_started += 1;
                 let lasting = !error.retryable();
-                member.last = Some(Last::NotStarted(error.to_string()));
+                member.last = Some(Last::NotStarted(error.told()));
                 Happened::NotStarted { lasting }
             }
             News::Happened(happened) => happened,
