@@ -1,19 +1,20 @@
 //! An agent that needs no code: a model that calls tools until it has an answer.
 
 mod compact;
+mod constrained;
 mod output;
 mod spec;
 
 use adjutant_core::{
     Agent, AgentError, AgentKey, Content, ContentPart, FinishReason, Message, ModelCall,
-    ModelRequest, ModelResponse, Role, RunContext, RunResult, ToolAnswer, ToolCall, ToolUse,
+    ModelRequest, Role, RunContext, RunResult, ToolAnswer, ToolCall, ToolUse,
 };
 use adjutant_tools::{Asked, ToolView, in_order};
 use async_trait::async_trait;
 use futures::FutureExt;
 
-use self::output::Judged;
-pub use self::spec::{AssistantSpec, Compaction, ContextPolicy};
+pub use self::spec::{AssistantSpec, Compaction, ContextPolicy, ToolCalls};
+use self::{constrained::Said, output::Judged};
 
 /// How often an answer that is not of the form that was asked for is given back to the model.
 const CORRECTIONS: u32 = 3;
@@ -49,19 +50,21 @@ impl Agent for Assistant {
         let tools = ctx.tools().await?;
         let mut talk = Conversation::begin(ctx, &self.spec, tools)?;
         let mut corrections = 0;
-        for _ in 0..self.spec.max_turns.get() {
+        for turn in 1..=self.spec.max_turns.get() {
             if ctx.cancelled() {
                 return Err(AgentError::permanent(
                     "cancelled",
                     "the run is being cancelled",
                 ));
             }
-            let response = talk.ask().await?;
-            if !response.message.tool_calls.is_empty() {
-                talk.call_tools(&response).await?;
-                continue;
-            }
-            match output::judge(&self.spec, &response.message.text()) {
+            let answer = match talk.ask(turn).await? {
+                Said::Calls(calls) => {
+                    talk.call_tools(&calls).await?;
+                    continue;
+                }
+                Said::Answer(answer) => answer,
+            };
+            match output::judge(&self.spec, &answer) {
                 Judged::Good(output) => return Ok(talk.result(output)),
                 Judged::Bad(why) if corrections < CORRECTIONS => {
                     corrections += 1;
@@ -96,9 +99,14 @@ impl<'a> Conversation<'a> {
         spec: &'a AssistantSpec,
         tools: Vec<adjutant_core::ToolSpec>,
     ) -> Result<Self, AgentError> {
+        let view = ToolView::new(tools, spec.search_tools_above);
+        let mut system = spec.instructions.trim().to_owned();
+        if spec.tool_calls == ToolCalls::Constrained {
+            system = format!("{system}\n\n{}", constrained::instructions(&view.specs()));
+        }
         let mut messages = Vec::new();
-        if !spec.instructions.is_empty() {
-            messages.push(Message::new(Role::System, spec.instructions.trim()));
+        if !system.is_empty() {
+            messages.push(Message::new(Role::System, system));
         }
         messages.extend(ctx.input_messages().iter().cloned());
         if !ctx.input().data.is_null() {
@@ -111,17 +119,19 @@ impl<'a> Conversation<'a> {
         Ok(Self {
             ctx,
             spec,
-            view: ToolView::new(tools, spec.search_tools_above),
+            view,
             given: messages.len(),
             messages,
         })
     }
 
-    async fn ask(&mut self) -> Result<ModelResponse, AgentError> {
+    /// What the model says next.
+    async fn ask(&mut self, turn: u32) -> Result<Said, AgentError> {
         self.make_room().await?;
+        let may_call = turn < self.spec.max_turns.get();
         let call = ModelCall {
             key: "model".to_owned(),
-            request: self.request(),
+            request: self.request(may_call),
         };
         let response = self.ctx.host().generate(call, None).await?;
         if response.finish_reason == FinishReason::ContentFilter {
@@ -129,21 +139,34 @@ impl<'a> Conversation<'a> {
             return Err(AgentError::permanent("model_content_filtered", message));
         }
         self.messages.push(response.message.clone());
-        Ok(response)
+        let message = response.message;
+        Ok(match self.spec.tool_calls {
+            ToolCalls::Constrained => constrained::read(&message.text(), turn),
+            ToolCalls::Native if message.tool_calls.is_empty() => Said::Answer(message.text()),
+            ToolCalls::Native => Said::Calls(message.tool_calls),
+        })
     }
 
-    fn request(&self) -> ModelRequest {
-        ModelRequest {
+    fn request(&self, may_call: bool) -> ModelRequest {
+        let request = ModelRequest {
             messages: self.messages.clone(),
-            tools: self.view.specs(),
-            response_format: self.spec.response_format(),
             ..self.spec.settings.clone()
+        };
+        match self.spec.tool_calls {
+            ToolCalls::Native => ModelRequest {
+                tools: self.view.specs(),
+                response_format: self.spec.response_format(),
+                ..request
+            },
+            ToolCalls::Constrained => ModelRequest {
+                response_format: constrained::format(&self.view.specs(), may_call),
+                ..request
+            },
         }
     }
 
     /// Makes the calls that the model asks for, several at a time, and puts the answers into the conversation in order.
-    async fn call_tools(&mut self, response: &ModelResponse) -> Result<(), AgentError> {
-        let calls = &response.message.tool_calls;
+    async fn call_tools(&mut self, calls: &[ToolCall]) -> Result<(), AgentError> {
         let answers = {
             let work: Vec<_> = calls
                 .iter()
@@ -152,7 +175,10 @@ impl<'a> Conversation<'a> {
             in_order(work, self.spec.parallel_tools.get() as usize).await
         };
         for (call, answer) in calls.iter().zip(answers) {
-            let message = answered(call, &answer?);
+            let message = match self.spec.tool_calls {
+                ToolCalls::Native => answered(call, &answer?),
+                ToolCalls::Constrained => constrained::answered(call, &answer?),
+            };
             self.messages.push(message);
         }
         Ok(())

@@ -31,7 +31,7 @@ mod trace;
 mod assistant;
 
 pub use crate::{
-    assistant::{Assistant, AssistantSpec, Compaction, ContextPolicy},
+    assistant::{Assistant, AssistantSpec, Compaction, ContextPolicy, ToolCalls},
     equipment::{Attendant, Equipment, Estimates},
     equipped::Equipped,
     policy::{BudgetPolicy, Money, OnExceeded, Spend, ToolPolicy},

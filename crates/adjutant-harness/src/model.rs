@@ -22,6 +22,9 @@ use crate::{
 /// Time for one model call, unless the equipment says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// What the keys of calls begin with that are named after their content, as the endpoint names them.
+const BY_CONTENT: &str = "llm:";
+
 /// What is reserved for an answer whose length the request does not bound, in tokens.
 const ASSUMED_OUTPUT: u32 = 4096;
 
@@ -46,7 +49,7 @@ impl EquippedHost {
             return self.inner.generate(call, deltas).await;
         };
         let request = self.complete(call.request)?;
-        let step = self.names.next(&call.key);
+        let step = self.next_model_step(&call.key);
         self.check_time().await?;
         let mut held = None;
         if !self.inner.is_recorded(&step) {
@@ -83,6 +86,19 @@ impl EquippedHost {
         let response: ModelResponse = recorded?.to()?;
         self.used(usage(&response));
         Ok(response)
+    }
+
+    /// The name of a call. Of those that are named after their content, a number may be missing, since its client went away
+    /// before there was an answer: then the next one that has an answer is as good.
+    fn next_model_step(&self, key: &str) -> String {
+        let mut step = self.names.next(key);
+        if !key.starts_with(BY_CONTENT) || self.inner.is_recorded(&step) {
+            return step;
+        }
+        while self.inner.is_recorded(&self.names.peek(key)) {
+            step = self.names.next(key);
+        }
+        step
     }
 
     /// The request with what the agent left to its equipment.

@@ -15,9 +15,19 @@ impl Names {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(name.to_owned()).or_default();
         *count += 1;
-        match *count {
-            1 => name.to_owned(),
-            count => format!("{name}#{count}"),
-        }
+        numbered(name, *count)
+    }
+
+    /// What `next` would answer.
+    pub fn peek(&self, name: &str) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbered(name, counts.get(name).copied().unwrap_or_default() + 1)
+    }
+}
+
+fn numbered(name: &str, count: u32) -> String {
+    match count {
+        1 => name.to_owned(),
+        count => format!("{name}#{count}"),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, time::Duration}
 
 use adjutant::{
     core::ModelRequest,
-    harness::{BudgetPolicy, ContextPolicy, ToolPolicy},
+    harness::{BudgetPolicy, ContextPolicy, ToolCalls, ToolPolicy},
     mcp::ServerConfig,
     process::{ManifestError, read_yaml},
 };
@@ -141,6 +141,8 @@ pub struct ToolsFile {
     pub timeout: Option<Duration>,
     /// With more tools than this, the model searches.
     pub search_above: Option<usize>,
+    /// How the model asks for tools.
+    pub calls: ToolCalls,
 }
 
 #[derive(Default, Deserialize)]
@@ -153,6 +155,7 @@ struct ToolsForm {
     sampling: bool,
     timeout: Option<Time>,
     search_above: Option<usize>,
+    calls: ToolCalls,
 }
 
 /// A length of time such as `30s`.
@@ -179,6 +182,7 @@ impl From<ToolsForm> for ToolsFile {
             },
             timeout: form.timeout.map(|time| time.0),
             search_above: form.search_above,
+            calls: form.calls,
         }
     }
 }

@@ -223,6 +223,7 @@ impl<'a> Outfitter<'a> {
                 .tools
                 .search_above
                 .unwrap_or(defaults.search_tools_above),
+            tool_calls: file.tools.calls,
             context: file.context.clone(),
         })
     }

@@ -14,7 +14,7 @@ impl Conversation<'_> {
     /// Shortens the conversation if it is too long.
     pub(super) async fn make_room(&mut self) -> Result<(), AgentError> {
         let limit = u64::from(self.spec.context.max_tokens.get());
-        let tokens = estimate_input_tokens(&self.request());
+        let tokens = estimate_input_tokens(&self.request(true));
         if tokens <= limit {
             return Ok(());
         }
@@ -27,7 +27,7 @@ impl Conversation<'_> {
 
     fn drop_oldest(&mut self, limit: u64) -> Result<(), AgentError> {
         loop {
-            let tokens = estimate_input_tokens(&self.request());
+            let tokens = estimate_input_tokens(&self.request(true));
             if tokens <= limit {
                 return Ok(());
             }
@@ -59,7 +59,7 @@ impl Conversation<'_> {
         let text = format!("What was done so far:\n{}", summary.message.text());
         let replaced = self.given..until;
         self.messages.splice(replaced, [Message::user(text)]);
-        let tokens = estimate_input_tokens(&self.request());
+        let tokens = estimate_input_tokens(&self.request(true));
         if tokens > limit {
             // What is left is the newer half: the next time it is the older one.
             return self.drop_oldest(limit);

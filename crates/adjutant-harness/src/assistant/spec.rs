@@ -28,8 +28,22 @@ pub struct AssistantSpec {
     pub parallel_tools: NonZeroU32,
     /// With more tools than this, the model searches for them instead of being told of all. Default 64.
     pub search_tools_above: usize,
+    /// How the model asks for tools.
+    pub tool_calls: ToolCalls,
     /// What becomes of conversations that grow too long.
     pub context: ContextPolicy,
+}
+
+/// How a model asks for tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolCalls {
+    /// In its provider's own way.
+    #[default]
+    Native,
+    /// Its answers are held to a JSON Schema in which a call is one of the forms; for small models that do not know how to
+    /// call tools.
+    Constrained,
 }
 
 impl Default for AssistantSpec {
@@ -41,6 +55,7 @@ impl Default for AssistantSpec {
             max_turns: number(50),
             parallel_tools: number(8),
             search_tools_above: 64,
+            tool_calls: ToolCalls::default(),
             context: ContextPolicy::default(),
         }
     }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst};
 use adjutant_core::{AgentFn, EventType, Json, Role, RunResult};
 use adjutant_harness::{
     Assistant, AssistantSpec, BudgetPolicy, Compaction, ContextPolicy, Equipment, Equipped,
-    ToolPolicy,
+    ToolCalls, ToolPolicy,
 };
 use adjutant_queue::{RunFilter, RunLookup};
 use serde_json::{Value, json};
@@ -265,4 +265,26 @@ async fn a_conversation_that_grows_too_long_is_summed_up() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_cannot_call_tools_is_held_to_a_schema() {
+    let script = r#"
+- text: '{"step": {"tool": "look", "arguments": {"what": "stars"}}}'
+- text: '{"step": {"answer": "I saw them."}}'
+"#;
+    let world = World::new();
+    let spec = AssistantSpec {
+        tool_calls: ToolCalls::Constrained,
+        ..AssistantSpec::default()
+    };
+    let result = world
+        .result(
+            &world.assistant_of(spec, world.equipment(script)),
+            "Look up.",
+        )
+        .await;
+    assert_eq!(result.final_output, Json::from("I saw them."));
+    assert_eq!(world.counts.looked.load(SeqCst), 1);
+    assert_eq!(result.final_messages[1].text(), "look: saw stars");
 }

@@ -126,3 +126,49 @@ async fn a_call_that_got_no_answer_in_time_is_open_too() {
     assert_eq!(world.end(run).await.run.state, RunState::Succeeded);
     assert_eq!(world.counts.paid.load(SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_named_after_its_content_is_found_though_its_client_once_went_away() {
+    let model = std::sync::Arc::new(ScriptedModel::new(
+        Script::from_yaml("[{delay_ms: 100, text: Hello.}]").unwrap(),
+    ));
+    let crash = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let crashing = std::sync::Arc::clone(&crash);
+    let agent = adjutant_core::AgentFn::new("helper", move |ctx| {
+        let crash = std::sync::Arc::clone(&crashing);
+        async move {
+            let call = || adjutant_core::ModelCall {
+                key: "llm:42".to_owned(),
+                request: adjutant_core::ModelRequest {
+                    messages: ctx.input_messages().to_vec(),
+                    ..adjutant_core::ModelRequest::default()
+                },
+            };
+            if crash.load(SeqCst) {
+                // A client that gives up, and asks again.
+                let gave_up = ctx.host().generate(call(), None);
+                let _ = tokio::time::timeout(Duration::from_millis(20), gave_up).await;
+            }
+            ctx.host().generate(call(), None).await?;
+            if crash.swap(false, SeqCst) {
+                return Err(adjutant_core::AgentError::retriable("crash", "once more"));
+            }
+            Ok(adjutant_core::RunResult::output("done"))
+        }
+    });
+    let world = World::new();
+    let equipment = adjutant_harness::Equipment {
+        models: Some(model.clone()),
+        ..world.equipment("[]")
+    };
+    let equipped = adjutant_harness::Equipped::new(agent, equipment);
+    let agents = adjutant_core::AgentRegistry::new().with(equipped);
+    let _worker = world.worker(&agents);
+    let run = world.submit("helper", "Hi.").await;
+    assert_eq!(world.end(run).await.run.state, RunState::Succeeded);
+    assert_eq!(
+        model.requests().len(),
+        2,
+        "the one that was given up, and the one that counts"
+    );
+}
