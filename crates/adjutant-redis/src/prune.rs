@@ -16,10 +16,8 @@ const MOST: usize = 1000;
 /// The most runs that one call looks at: children of runs that still go on stay.
 const LOOKS: usize = 20;
 
-/// Everything that is stored under a run's id.
-const KINDS: [&str; 9] = [
-    "run:", "in:", "out:", "ev:", "ck:", "st:", "mb:", "fo:", "ki:",
-];
+/// Everything that is stored under a run's id, but for the list of its children: that goes with the last of them.
+const KINDS: [&str; 8] = ["run:", "in:", "out:", "ev:", "ck:", "st:", "mb:", "fo:"];
 
 impl RedisStorage {
     /// Forgets finished runs with everything that belongs to them.

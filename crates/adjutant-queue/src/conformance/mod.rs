@@ -127,6 +127,7 @@ macro_rules! suite {
                 the_numbers_are_true,
                 pruning_forgets_only_finished_runs,
                 pruning_keeps_children_of_a_run_that_goes_on,
+                a_child_that_outlives_its_parent_is_still_listed_under_it,
                 a_pruned_key_can_be_used_again,
             }
         }

@@ -179,6 +179,29 @@ pub async fn pruning_keeps_children_of_a_run_that_goes_on(f: &Fixture) {
     assert!(f.engine.get(child).await.unwrap().is_none());
 }
 
+pub async fn a_child_that_outlives_its_parent_is_still_listed_under_it(f: &Fixture) {
+    let parent = f.running().await;
+    let mut doomed = f.child(parent.run, "g");
+    doomed.max_deaths = 0;
+    let child = f.submit(doomed).await;
+    f.claim_one().await;
+    f.after(LEASE).await;
+    assert_eq!(f.state(child).await, RunState::Parked);
+    f.succeed(f.claim_one().await.lease).await;
+    f.clock.advance(Duration::from_secs(1));
+    prune(f, 10).await;
+    assert_eq!(
+        list(f, RunFilter::default()).await,
+        [child],
+        "the parent is gone"
+    );
+    let below = RunFilter {
+        parent: Some(parent.run),
+        ..RunFilter::default()
+    };
+    assert_eq!(list(f, below).await, [child]);
+}
+
 pub async fn a_pruned_key_can_be_used_again(f: &Fixture) {
     let mut run = f.run();
     run.idempotency_key = Some("k".to_owned());
