@@ -16,6 +16,9 @@ use std::{
 };
 
 use adjutant_mcp::{Lease, Request, Scope};
+use adjutant_process::{
+    Environment, Isolation, Limits, NativeProcesses, Process, ProcessManager, ProcessSpec,
+};
 use futures::{StreamExt, stream};
 use rmcp::{
     RoleClient,
@@ -25,12 +28,41 @@ use rmcp::{
 };
 use serde_json::{Map, Value, json};
 use support::{FIXTURE, caller, fixture, object, pool, pool_of};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    process::{Child, Command},
+};
 
 const ROUNDS: usize = 20;
 const CALLS: usize = 1000;
 
 type Bare = RunningService<RoleClient, ()>;
+
+/// The bare library on a process that is owned as the pool's are, in a control group where there is one.
+async fn bare_owned() -> (Box<dyn Process>, Bare) {
+    let spec = ProcessSpec {
+        program: FIXTURE.into(),
+        args: Vec::new(),
+        dir: "/".into(),
+        env: Environment::default(),
+        limits: Limits::default(),
+        isolation: Isolation::default(),
+    };
+    let spawned = NativeProcesses::new().unwrap().spawn(spec).await.unwrap();
+    let service = greet(spawned.stdout, spawned.stdin).await;
+    (spawned.process, service)
+}
+
+async fn greet(
+    stdout: impl AsyncRead + Send + Unpin + 'static,
+    stdin: impl AsyncWrite + Send + Unpin + 'static,
+) -> Bare {
+    let modern = ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    };
+    let pipes = AsyncRwTransport::new(stdout, stdin);
+    ().serve_with_lifecycle(pipes, modern).await.unwrap()
+}
 
 async fn bare() -> (Child, Bare) {
     let mut child = Command::new(FIXTURE)
@@ -39,11 +71,7 @@ async fn bare() -> (Child, Bare) {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let pipes = AsyncRwTransport::new(child.stdout.take().unwrap(), child.stdin.take().unwrap());
-    let modern = ClientLifecycleMode::Discover {
-        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-    };
-    let service = ().serve_with_lifecycle(pipes, modern).await.unwrap();
+    let service = greet(child.stdout.take().unwrap(), child.stdin.take().unwrap()).await;
     (child, service)
 }
 
@@ -73,13 +101,18 @@ fn median(times: &mut [Duration]) -> f64 {
 #[ignore = "measures"]
 async fn the_pool_adds_little_to_a_call() {
     let (_child, service) = bare().await;
+    let (_process, service_of_owned) = bare_owned().await;
     let pool = pool(fixture(&[]));
     let lease = support::lease(&pool);
     let arguments = object(json!({ "text": "hello" }));
-    let (mut bare, mut pooled) = (Vec::new(), Vec::new());
+    let (mut bare, mut owned, mut pooled) = (Vec::new(), Vec::new(), Vec::new());
     // In turns, so that the machine's moods meet both.
     for _ in 0..ROUNDS {
         measured(&mut bare, async || call_bare(&service, &arguments).await).await;
+        measured(&mut owned, async || {
+            call_bare(&service_of_owned, &arguments).await;
+        })
+        .await;
         measured(&mut pooled, async || call_pool(&lease, &arguments).await).await;
     }
     let (bare, pooled) = (median(&mut bare), median(&mut pooled));
