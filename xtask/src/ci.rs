@@ -13,6 +13,8 @@ use crate::{
     fmt::fmt,
     layers::layers,
     lint::lint,
+    model::model,
+    protocol::protocol,
     servers::servers,
     test::{doctest, test},
     tidy::tidy,
@@ -21,12 +23,17 @@ use crate::{
 
 pub const COMMAND: Command = Command {
     name: "ci",
-    args: "",
+    args: "[--with-model]",
     summary: "exactly what CI runs: all stages, up to the first failure",
-    help: "Each stage is a command of its own; the failure says which one to repeat.",
+    help: "Each stage is a command of its own; the failure says which one to repeat.\n`--with-model` lets a real model \
+           drive an agent at the end, which CI does not do.",
     run: |workspace, args| {
-        command::no_args(args)?;
-        ci(workspace)
+        let with_model = command::only_flag(args, "--with-model")?;
+        ci(workspace)?;
+        if with_model {
+            model(workspace)?;
+        }
+        Ok(())
     },
 };
 
@@ -70,6 +77,10 @@ const STAGES: &[Stage] = &[
     Stage {
         command: "conformance",
         run: conformance,
+    },
+    Stage {
+        command: "protocol",
+        run: protocol,
     },
     Stage {
         command: "examples",

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, servers, test, tidy, vm,
-    workspace::Workspace,
+    bench, ci, codegen, conformance, docs, examples, fmt, layers, lint, model, protocol, servers,
+    test, tidy, vm, workspace::Workspace,
 };
 
 /// One command of `cargo xtask`.
@@ -28,6 +28,8 @@ const COMMANDS: &[Command] = &[
     test::COMMAND,
     test::DOCTEST,
     conformance::COMMAND,
+    protocol::COMMAND,
+    model::COMMAND,
     examples::COMMAND,
     docs::COMMAND,
     codegen::COMMAND,

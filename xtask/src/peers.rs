@@ -46,6 +46,11 @@ impl Peers {
         self.root.join("py/bin/python")
     }
 
+    /// Where the real model lives, which is brought only when it is asked for.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model")
+    }
+
     fn stamp(&self) -> PathBuf {
         self.root.join("installed.txt")
     }
