@@ -117,9 +117,9 @@ fn start_logging(context: &Context) {
     // Only our own crates at the chosen level: what libraries say at `debug` helps nobody who runs agents.
     // Our engines say themselves what their drivers complain of.
     let default = if matches!(level, "debug" | "trace") {
-        format!("warn,sqlx=error,adjutant={level}")
+        format!("warn,sqlx=error,genai=error,adjutant={level}")
     } else {
-        format!("{level},sqlx=error")
+        format!("{level},sqlx=error,genai=error")
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
