@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use adjutant_process::{ExitReason, Process, ProcessManager, ProcessSpec, StopCause};
+use adjutant_process::{
+    ExitReason, Process, ProcessManager, ProcessSpec, StopCause, usage::Observer,
+};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -45,6 +47,7 @@ pub(crate) struct Launched {
     pub(super) keeper: Keeper,
     pub(super) tickets: Arc<Tickets>,
     pub(super) closed: CancellationToken,
+    pub(super) observer: Observer,
 }
 
 /// Starts a server's process and reads its stderr.
@@ -59,7 +62,7 @@ pub(crate) async fn launch(
         launch.server,
         spawned.stderr,
         launch.hidden,
-        observer,
+        observer.clone(),
         launch.stderr,
     ));
     let tickets = Arc::<Tickets>::default();
@@ -72,6 +75,7 @@ pub(crate) async fn launch(
         keeper,
         tickets,
         closed,
+        observer,
     })
 }
 

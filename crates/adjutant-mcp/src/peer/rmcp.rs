@@ -100,13 +100,17 @@ impl Dial {
             keeper,
             tickets,
             closed,
+            observer,
         } = launched;
         let line = (tickets, closed);
         match self.greet(pipes, line, Some(keeper.pid)).await {
-            Ok(peer) => Ok(RmcpPeer {
-                keeper: Some(keeper),
-                ..peer
-            }),
+            Ok(peer) => {
+                observer.ready();
+                Ok(RmcpPeer {
+                    keeper: Some(keeper),
+                    ..peer
+                })
+            }
             Err(error) => {
                 let how = keeper.how().await;
                 Err(StartError {

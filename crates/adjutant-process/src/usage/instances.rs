@@ -56,6 +56,8 @@ pub(super) struct Instance {
     known: Mutex<Known>,
     history: Mutex<History>,
     stopping: AtomicBool,
+    /// Whether it can be used, for those that work on no runs.
+    ready: AtomicBool,
 }
 
 /// What was told of it.
@@ -116,6 +118,7 @@ impl Instances {
             }),
             history: Mutex::new(History::new(now)),
             stopping: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
         });
         let key = self.shared.next.fetch_add(1, Ordering::Relaxed);
         live.insert(key, Arc::clone(&instance));
@@ -236,10 +239,16 @@ impl Instance {
     fn state(&self, known: &Known) -> InstanceState {
         match known.runs.len() {
             _ if self.stopping.load(Ordering::Relaxed) => InstanceState::Stopping,
-            0 if known.requests.total() == 0 => InstanceState::Starting,
+            0 if known.requests.total() == 0 && !self.ready.load(Ordering::Relaxed) => {
+                InstanceState::Starting
+            }
             0 => InstanceState::Idle,
             _ => InstanceState::Busy,
         }
+    }
+
+    pub(super) fn ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn stopping(&self) {

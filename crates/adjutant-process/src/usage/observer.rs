@@ -33,6 +33,13 @@ impl Observer {
         }
     }
 
+    /// The instance has started and can be used. Of agents that is known when they work on their first run.
+    pub fn ready(&self) {
+        if let Some(instance) = &self.instance {
+            instance.ready();
+        }
+    }
+
     /// The instance wrote a line. Never waits.
     pub fn line(&self, stream: Stream, line: &[u8]) {
         if let Some(instance) = &self.instance {
