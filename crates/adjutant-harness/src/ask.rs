@@ -91,6 +91,8 @@ impl EquippedHost {
                 json!({ "refusal": refusal, "step_name": step }),
             );
             if on_exceeded == OnExceeded::Fail {
+                // The first one stays.
+                let _ = self.refused.set(refusal.clone());
                 return Err(exceeded(&refusal));
             }
             self.ask_for_room(step, &refusal).await?;

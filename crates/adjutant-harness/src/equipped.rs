@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::{
     equipment::Equipment,
     host::{EquippedHost, context},
+    purse::exceeded,
     trace,
 };
 
@@ -66,6 +67,14 @@ impl<A: Agent> Agent for Equipped<A> {
             Ok(()) => self.agent.run(&ctx).await,
             Err(error) => Err(error),
         };
+        // An agent that knows nothing of budgets, such as a process, fails of a refusal in its own words; to try it again
+        // would end the same way.
+        if let Err(error) = &result
+            && error.info().retriable
+            && let Some(refusal) = host.refused.get()
+        {
+            result = Err(exceeded(refusal));
+        }
         if let Ok(result) = &mut result
             && result.usage == Usage::default()
         {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use adjutant_budget::Refusal;
 use adjutant_core::{
     AgentError, AgentKey, ApprovalRequest, BudgetLeft, ChildOutcome, ConversationId, Decision,
     Delegate, DeltaSink, Error, EventType, HostStep, Json, Message, ModelCall, ModelResponse,
@@ -35,6 +36,8 @@ pub(crate) struct EquippedHost {
     pub began: OnceCell<Timestamp>,
     /// Where spans of this attempt belong.
     pub scope: Option<Scope>,
+    /// What a budget had no room for in this attempt.
+    pub refused: OnceLock<Refusal>,
     usage: Mutex<Usage>,
     environment: OnceLock<Vec<(String, String)>>,
 }
@@ -86,6 +89,7 @@ impl EquippedHost {
             toolset: tokio::sync::Mutex::default(),
             began: OnceCell::new(),
             scope,
+            refused: OnceLock::new(),
             usage: Mutex::default(),
             environment: OnceLock::new(),
         }
