@@ -1,10 +1,4 @@
-//! Servers that nobody here wrote. They have to be installed first, and their folders named:
-//!
-//! ```text
-//! npm install @modelcontextprotocol/server-{everything,filesystem,memory,sequential-thinking}
-//! pip install mcp-server-git mcp-server-time mcp-server-fetch
-//! ADJUTANT_MCP_BINS=node_modules/.bin:venv/bin cargo nextest run -p adjutant-mcp --run-ignored only -E 'binary(real)'
-//! ```
+//! Servers that nobody here wrote; `cargo xtask servers` installs them.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,12 +18,11 @@ use support::{call, eventually, lease, lives, object, pool, text, view};
 
 /// A server, wherever it is installed.
 fn server(name: &str, args: &[&str]) -> ServerConfig {
-    let bins = std::env::var("ADJUTANT_MCP_BINS").unwrap();
-    let mut files = bins
-        .split(':')
-        .map(|bin| std::path::absolute(Path::new(bin).join(name)).unwrap());
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let bins = ["peers/node_modules/.bin", "peers/py/bin"];
+    let mut files = bins.iter().map(|bin| target.join(bin).join(name));
     let file = files.find(|file| file.exists());
-    let file = file.unwrap_or_else(|| panic!("{name} is not in {bins}"));
+    let file = file.unwrap_or_else(|| panic!("{name} is not installed: cargo xtask servers"));
     ServerConfig::program(file.to_str().unwrap(), args.iter().copied())
 }
 
@@ -58,7 +51,6 @@ async fn check(name: &str, args: &[&str], tools: usize, call_one: Option<(&str, 
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn everything() {
     check(
         "mcp-server-everything",
@@ -70,7 +62,6 @@ async fn everything() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn everything_tells_its_progress_and_is_cancelled() {
     let pool = pool(server("mcp-server-everything", &[]));
     let lease = lease(&pool);
@@ -103,7 +94,6 @@ async fn everything_tells_its_progress_and_is_cancelled() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn filesystem() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
@@ -117,13 +107,11 @@ async fn filesystem() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn memory() {
     check("mcp-server-memory", &[], 9, Some(("read_graph", json!({})))).await;
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn sequential_thinking() {
     let thought = json!({ "thought": "x", "thoughtNumber": 1, "totalThoughts": 1, "nextThoughtNeeded": false });
     check(
@@ -136,7 +124,6 @@ async fn sequential_thinking() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn time() {
     check(
         "mcp-server-time",
@@ -148,7 +135,6 @@ async fn time() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn git() {
     let dir = tempfile::tempdir().unwrap();
     let init = std::process::Command::new("git")
@@ -167,7 +153,6 @@ async fn git() {
 }
 
 #[tokio::test]
-#[ignore = "needs installed servers"]
 async fn fetch() {
     check("mcp-server-fetch", &[], 1, None).await;
 }
