@@ -50,14 +50,20 @@ pub fn model(workspace: &Workspace) -> Result<()> {
     let address = server.address()?;
     let config = format!("models:\n  providers:\n    local: {{base_url: \"{address}/v1\"}}\n");
     fs::write(home.join("adjutant.yaml"), config)?;
+    // Where the tool's server is.
+    let python = Peers::of(workspace)?.python();
+    let mut path = python.parent().context("no folder")?.as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
     let in_project = |program: &Path| {
         let mut command = Process::new("timeout");
         command.args(["--kill-after=10", LIMIT]).arg(program);
-        command.current_dir(&home);
+        command.current_dir(&home).env("PATH", &path);
         command
     };
-    let question = ["run", "clerk", "What time is it in Tokyo?", "--new"];
-    shell::run(in_project(&agent).args(question))?;
+    let example = workspace.path("examples/agents/offline");
+    let question = ["What time is it in Tokyo?", "--new"];
+    shell::run(in_project(&agent).arg("run").arg(example).args(question))?;
     let newest = ["runs", "list", "--limit", "1", "--quiet", "-o", "json"];
     let listed: serde_json::Value =
         serde_json::from_str(&shell::read(in_project(&agent).args(newest))?)?;
@@ -81,10 +87,8 @@ pub fn model(workspace: &Workspace) -> Result<()> {
 
 /// Installs the model, unless it is there; returns the Python that has it.
 fn bring(pins: &Path, home: &Path) -> Result<std::path::PathBuf> {
-    fs::create_dir_all(home.join("clerk"))?;
-    for file in ["serve.py", "clerk/agent.yaml"] {
-        fs::copy(pins.join(file), home.join(file))?;
-    }
+    fs::create_dir_all(home)?;
+    fs::copy(pins.join("serve.py"), home.join("serve.py"))?;
     let python = home.join("py/bin/python");
     let wanted = fs::read_to_string(pins.join("requirements.txt"))?;
     let installed = home.join("installed.txt");
