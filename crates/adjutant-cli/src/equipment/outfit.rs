@@ -367,6 +367,11 @@ fn servers(agent: &Found, blocks: &Blocks) -> Result<BTreeMap<String, ServerConf
         if shared.is_none() {
             let cwd = config.cwd.take().unwrap_or_default();
             config.cwd = Some(agent.folder().join(cwd));
+            let beside =
+                |command: &String| command.contains('/') && !command.starts_with(['/', '~']);
+            if let Some(command) = config.command.take_if(|command| beside(command)) {
+                config.command = Some(agent.folder().join(command).display().to_string());
+            }
         }
         let config = config.expanded(&lookup).map_err(|problem| {
             let message = format!(
