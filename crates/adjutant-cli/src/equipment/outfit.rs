@@ -18,8 +18,8 @@ use adjutant::{
     process::{Environment, NativeOptions, NativeProcesses, ProcessManager},
     telemetry::{ExporterKind, Resource, Tracer},
     tools::{
-        HttpClient, HttpOptions, HttpTool, HttpToolConfig, HttpTools, OpenApiOptions,
-        OpenApiSource, RegistryBuilder, ToolRegistry,
+        Caller, HttpClient, HttpOptions, HttpTool, HttpToolConfig, HttpTools, OpenApiOptions,
+        OpenApiSource, Pattern, RegistryBuilder, ToolRegistry,
     },
 };
 use serde_json::Value;
@@ -156,6 +156,7 @@ impl<'a> Outfitter<'a> {
         let mut mcp = None;
         if !file.mcp_servers.is_empty() {
             let source = Arc::new(self.mcp_source(agent)?);
+            self.prewarm(agent)?;
             mcp = Some(Arc::clone(&source));
             tools = tools.source(source);
         }
@@ -233,6 +234,21 @@ impl<'a> Outfitter<'a> {
         self.outfit.pools = self.pools.into_iter().map(|(pool, _)| pool).collect();
         let _ = (self.processes, self.base);
         self.outfit
+    }
+
+    /// Starts the agent's servers that want it before anybody needs them.
+    fn prewarm(&self, agent: &Found) -> Result<()> {
+        let wanted = servers(agent, &self.blocks)?;
+        if !wanted.values().any(|config| config.prewarm) {
+            return Ok(());
+        }
+        let has_all =
+            |has: &BTreeMap<String, ServerConfig>| wanted.keys().all(|name| has.contains_key(name));
+        if let Some((pool, _)) = self.pools.iter().find(|(_, has)| has_all(has)) {
+            let (pool, caller) = (pool.clone(), Caller::new(agent.key(), RunId::new()));
+            tokio::spawn(async move { pool.prewarm(&caller).await });
+        }
+        Ok(())
     }
 
     fn mcp_source(&self, agent: &Found) -> Result<McpSource> {
@@ -497,7 +513,21 @@ fn http_sources(
     if file.http_tools.is_empty() && file.openapi.is_empty() {
         return Ok(tools);
     }
-    let client = HttpClient::new(&HttpOptions::default()).map_err(|error| error.to_string())?;
+    // Whoever wrote the manifest may mean a host of a private network; a document, or a redirect, may not.
+    let urls = file
+        .http_tools
+        .iter()
+        .filter_map(|tool| tool["url"].as_str());
+    let urls = urls.chain(
+        file.openapi
+            .values()
+            .filter_map(|service| service.base_url.as_deref()),
+    );
+    let options = HttpOptions {
+        allow_private: urls.filter_map(host_of).map(Pattern::from).collect(),
+        ..HttpOptions::default()
+    };
+    let client = HttpClient::new(&options).map_err(|error| error.to_string())?;
     let read = |value: &Value| {
         let config: HttpToolConfig = serde_json::from_value(referred(value)?)
             .map_err(|error| format!("http_tools: {error}"))?;
@@ -530,6 +560,20 @@ fn http_sources(
     Ok(tools)
 }
 
+/// The host of a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next()?,
+        None => host.split(':').next()?,
+    };
+    Some(host).filter(|host| !host.is_empty())
+}
+
 /// The value with `{from_env: NAME}` and `{from_file: PATH}` replaced by what is there.
 fn referred(value: &Value) -> std::result::Result<Value, String> {
     match value {
@@ -558,4 +602,36 @@ fn each(map: &serde_json::Map<String, Value>) -> std::result::Result<Value, Stri
     pairs
         .collect::<std::result::Result<serde_json::Map<_, _>, String>>()
         .map(Value::Object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_url_is_found() {
+        for (url, host) in [
+            ("http://127.0.0.1:8080/x?y=1", Some("127.0.0.1")),
+            ("https://user:pw@example.org/a", Some("example.org")),
+            ("http://[::1]:80", Some("::1")),
+            ("no url", None),
+            ("http:///x", None),
+        ] {
+            assert_eq!(host_of(url), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn references_to_variables_are_replaced_wherever_they_stand() {
+        let value = serde_json::json!({ "a": [{ "from_env": "PATH" }], "b": { "from_env": 1 } });
+        let read = referred(&value).unwrap();
+        assert_eq!(read["a"][0].as_str(), std::env::var("PATH").ok().as_deref());
+        assert_eq!(read["b"], value["b"]);
+        let missing = serde_json::json!({ "from_env": "NO_SUCH_VARIABLE_HERE" });
+        assert!(
+            referred(&missing)
+                .unwrap_err()
+                .contains("NO_SUCH_VARIABLE_HERE")
+        );
+    }
 }
