@@ -5,7 +5,7 @@ mod read;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
+    num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
     time::Duration,
 };
@@ -180,19 +180,53 @@ pub struct Restart {
 }
 
 /// How to get tokens for a server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct OAuth {
-    /// The client's name at the authorization server.
-    pub client_id: String,
-    /// Its secret: one variable called `secret`, by reference like those of `env`.
-    pub client_secret: adjutant_process::Variable,
-    /// What to ask for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Who says that we may. Default: `client_credentials` where there is a secret, else `authorization_code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Flow>,
+    /// The client's name at the authorization server. Default: a client is registered at each login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Its secret, by reference like those of `env`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<adjutant_process::Variable>,
+    /// The address of a document that describes the client, used where the authorization server reads such documents and
+    /// there is no `client_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_metadata_url: Option<String>,
+    /// What to ask for. Default for a login: what the server names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// Where on this machine a login comes back to. Default: any free port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_port: Option<NonZeroU16>,
     /// Longest time to get a token. Default 10 s.
-    #[serde(default, with = "maybe_time", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "maybe_time", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+}
+
+/// Who says that we may use a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flow {
+    /// The client itself, by its secret.
+    ClientCredentials,
+    /// A person with a browser, once.
+    AuthorizationCode,
+}
+
+impl OAuth {
+    /// Who says that we may.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        let follows = match self.client_secret {
+            Some(_) => Flow::ClientCredentials,
+            None => Flow::AuthorizationCode,
+        };
+        self.flow.unwrap_or(follows)
+    }
 }
 
 impl Default for Restart {

@@ -28,6 +28,14 @@ pub enum Error {
         /// What is wrong, and what to do about it.
         problem: String,
     },
+    /// Nobody could be logged in to it, or out of it.
+    #[error("MCP server `{server}`: no login: {problem}")]
+    Login {
+        /// The server.
+        server: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// It is down at present.
     #[error("MCP server `{server}` is down: {problem}")]
     Down {
@@ -94,6 +102,7 @@ impl Error {
             Self::UnknownServer { .. } => "mcp_unknown_server",
             Self::Closed => "mcp_closed",
             Self::Unusable { .. } => "mcp_unusable",
+            Self::Login { .. } => "mcp_login",
             Self::Down { .. } => "mcp_down",
             Self::Slow { .. } => "mcp_slow",
             Self::Lost { .. } => "mcp_lost",

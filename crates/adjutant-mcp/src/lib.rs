@@ -32,6 +32,7 @@ mod machine;
 mod metrics;
 mod secrets;
 
+mod oauth;
 mod peer;
 mod server;
 
@@ -42,14 +43,15 @@ pub use crate::{
     audit::{AuditRecord, AuditSink, TraceAudit},
     catalog::{Catalog, ServerTool},
     config::{
-        ConfigError, Kind, OAuth, Problem, RateLimit, Restart, Scope, ServerConfig, ServersConfig,
-        ToolFilter,
+        ConfigError, Flow, Kind, OAuth, Problem, RateLimit, Restart, Scope, ServerConfig,
+        ServersConfig, ToolFilter,
     },
     error::{Error, Result},
     key::Owner,
     locate::Lookup,
     machine::State,
     metrics::{CallFigures, ServerMetrics},
+    oauth::{Account, FileTokens, Grant, Login, TokenStore},
     peer::{Era, PeerInfo},
     pool::{Lease, McpServerPool, PoolOptions, Request, ServerView},
     source::McpSource,

@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    http::reach,
+    http::{challenge, client_secret, reach},
     process::{Launch, launch},
-    rmcp::{Dial, Mode, RmcpPeer, StartError},
+    rmcp::{Dial, Mode, RmcpPeer, StartError, chain},
     stderr::Stderr,
 };
 
@@ -163,4 +163,21 @@ pub(crate) enum PeerError {
     /// What came is no answer.
     #[error("{0}")]
     Nonsense(String),
+}
+
+/// Status codes of HTTP, which no code of the protocol's equals: the server wants a token, or one that allows more.
+pub(crate) const UNAUTHORIZED: i32 = 401;
+pub(crate) const FORBIDDEN: i32 = 403;
+
+impl PeerError {
+    /// Whether nothing helps but that somebody logs in.
+    pub(crate) const fn wants_login(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: UNAUTHORIZED | FORBIDDEN,
+                ..
+            }
+        )
+    }
 }

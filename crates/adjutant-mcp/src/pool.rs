@@ -1,6 +1,7 @@
 //! All servers, and who uses them.
 
 mod lease;
+mod login;
 mod options;
 mod view;
 
@@ -240,7 +241,8 @@ impl Inner {
                     base,
                     for_all,
                 };
-                let blueprint = self.blueprint(name, config, values);
+                let mut blueprint = self.blueprint(name, config, values);
+                blueprint.tokens = self.tokens(config, caller);
                 let home = Arc::new(tie);
                 let server = Server::start(blueprint, identity, Arc::clone(&self.starts), home);
                 servers.insert(key, Arc::clone(&server));
@@ -280,6 +282,7 @@ impl Inner {
             processes: Arc::clone(&options.processes),
             client: options.client.clone(),
             stderr: Arc::<Stderr>::default(),
+            tokens: None,
         }
     }
 }

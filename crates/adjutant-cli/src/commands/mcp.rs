@@ -1,5 +1,7 @@
 //! `agent mcp …`: the MCP servers of agents, those at work and those that a manifest names.
 
+mod login;
+
 use std::path::PathBuf;
 
 use adjutant::{
@@ -40,6 +42,10 @@ pub enum Mcp {
     Prompts(Of),
     /// Restart a server in all live runtimes of this project; calls under way end first
     Restart(Restart),
+    /// Log in to a server in the name of the project: prints an address, and waits until somebody has opened it and said yes
+    Login(login::Login),
+    /// Forget the tokens of a login
+    Logout(login::Logout),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +83,8 @@ impl Mcp {
             Self::Resources(of) => of.each(context, Look::Resources).await,
             Self::Prompts(of) => of.each(context, Look::Prompts).await,
             Self::Call(call) => call.run(context).await,
+            Self::Login(login) => login.run(context).await,
+            Self::Logout(logout) => logout.run(context).await,
         }
     }
 }

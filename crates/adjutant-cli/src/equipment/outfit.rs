@@ -425,6 +425,9 @@ pub fn pool_of(context: &Context, agent: &Found) -> Result<McpServerPool> {
         })
 }
 
+/// Where tokens of logins are kept, below the project's folder for state.
+const TOKEN_DIR: &str = "oauth";
+
 /// As few pools as possible: agents whose servers have the same names and differ cannot share one.
 fn pools(
     context: &Context,
@@ -465,7 +468,8 @@ fn pools(
         let options = PoolOptions::new(Arc::clone(processes))
             .base(base.clone())
             .lookup(Keys::variable)
-            .dir(&context.project.root);
+            .dir(&context.project.root)
+            .token_dir(context.project.state_dir().join(TOKEN_DIR));
         Ok((McpServerPool::new(config, options), servers))
     };
     sets.into_iter().map(pool).collect()

@@ -3,7 +3,13 @@
 //! The last argument is the server's address, `MCP_CONFORMANCE_SCENARIO` names the scenario. Nearly all scenarios want the
 //! same of a client: that it uses whatever it finds. So each tool is called, each resource read, each prompt got.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    env, fs,
+    path::Path,
+    process::{self, ExitCode},
+    sync::Arc,
+    time::Duration,
+};
 
 use adjutant_core::RunId;
 use adjutant_mcp::{
@@ -18,6 +24,18 @@ type Failed = Box<dyn std::error::Error>;
 
 /// A tool that asks more often than this asks for ever.
 const MOST_ROUNDS: usize = 10;
+
+/// A server that wants more logins than this is never content.
+const MOST_LOGINS: usize = 3;
+
+/// What a person is told to do.
+const LOGIN: &str = "agent mcp login";
+
+/// Longest time for a login.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The document that the suite's authorization servers know.
+const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -35,15 +53,54 @@ async fn drive() -> Result<(), Failed> {
     let url = std::env::args().next_back().unwrap_or_default();
     let mut config = ServersConfig::default();
     let mut server = ServerConfig::at(url);
-    server.oauth = credentials();
+    server.oauth = Some(oauth()?);
     config.servers.insert("suite".to_owned(), server);
-    let processes = Arc::new(NativeProcesses::new()?);
-    let pool = McpServerPool::new(config, PoolOptions::new(processes));
-    let lease = pool.acquire("suite", &Caller::new("suite", RunId::new()))?;
-    let used = use_all(&lease).await;
-    drop(lease);
-    pool.close().await;
-    used
+    let folder = env::temp_dir().join(format!("adjutant-conformance-{}", process::id()));
+    let done = log_in_and_use(&config, &folder).await;
+    let _ = fs::remove_dir_all(folder);
+    done
+}
+
+/// Does what a person would: uses the server, logs in when it is told to, and uses it again.
+async fn log_in_and_use(config: &ServersConfig, folder: &Path) -> Result<(), Failed> {
+    let caller = Caller::new("suite", RunId::new());
+    let mut logins = 0;
+    loop {
+        let processes = Arc::new(NativeProcesses::new()?);
+        let options = PoolOptions::new(processes).token_dir(folder);
+        let pool = McpServerPool::new(config.clone(), options);
+        let lease = pool.acquire("suite", &caller)?;
+        let used = use_all(&lease).await;
+        drop(lease);
+        let told = used.as_ref().err().map(ToString::to_string);
+        let Some(told) = told.filter(|told| told.contains(LOGIN) && logins < MOST_LOGINS) else {
+            pool.close().await;
+            return used;
+        };
+        logins += 1;
+        let logged_in = log_in(&pool, &caller, &told).await;
+        pool.close().await;
+        logged_in?;
+    }
+}
+
+/// Opens the address as a browser would, which goes wherever it is sent.
+async fn log_in(pool: &McpServerPool, caller: &Caller, told: &str) -> Result<(), Failed> {
+    let scopes = told.split_once("--scope '").map(|(_, rest)| rest);
+    let scopes = scopes
+        .and_then(|rest| rest.split_once('\''))
+        .map(|(scopes, _)| scopes);
+    let scopes: Vec<String> = scopes
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    let login = pool.login("suite", caller, &scopes).await?;
+    let browser = reqwest::Client::builder().no_proxy().build()?;
+    let opened = browser.get(login.url().to_owned()).send();
+    let (finished, opened) = tokio::join!(login.finish(PATIENCE), opened);
+    opened?;
+    Ok(finished?)
 }
 
 /// Uses all that the server has.
@@ -75,14 +132,20 @@ fn context() -> Option<Value> {
     serde_json::from_str(&context).ok()
 }
 
-/// The client's own credentials, if the suite gives any.
-fn credentials() -> Option<OAuth> {
-    let context = context()?;
-    let oauth = json!({
-        "client_id": context.get("client_id")?,
-        "client_secret": context.get("client_secret")?,
-    });
-    serde_json::from_value(oauth).ok()
+/// Who the client is: what the suite says, or the document that it knows.
+fn oauth() -> Result<OAuth, Failed> {
+    let context = context().unwrap_or_default();
+    let mut oauth = json!({ "client_metadata_url": DOCUMENT });
+    for field in ["client_id", "client_secret"] {
+        if let Some(value) = context.get(field) {
+            oauth[field] = value.clone();
+        }
+    }
+    let scenario = std::env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
+    if !scenario.contains("client-credentials") {
+        oauth["flow"] = json!("authorization_code");
+    }
+    Ok(serde_json::from_value(oauth)?)
 }
 
 /// The calls that the suite asks for, if it does.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use adjutant_process::Variable;
 
-use super::{Kind, ServerConfig, ServersConfig};
+use super::{Flow, Kind, OAuth, ServerConfig, ServersConfig};
 use crate::names;
 
 /// Something about a configuration that cannot be right.
@@ -81,11 +81,7 @@ impl ServerConfig {
         );
         self.check_times(need);
         if let Some(oauth) = &self.oauth {
-            need(
-                !matches!(oauth.client_secret, Variable::Text(_)),
-                "oauth.client_secret",
-                "is not written here but referred to: `{from_env: NAME}` or `{from_file: PATH}`",
-            );
+            check_oauth(oauth, need);
         }
     }
 
@@ -114,6 +110,30 @@ impl ServerConfig {
             need(!limit.per.is_zero(), "rate_limit.per", positive);
         }
     }
+}
+
+fn check_oauth(oauth: &OAuth, need: &mut impl FnMut(bool, &str, &str)) {
+    need(
+        !matches!(oauth.client_secret, Some(Variable::Text(_))),
+        "oauth.client_secret",
+        "is not written here but referred to: `{from_env: NAME}` or `{from_file: PATH}`",
+    );
+    need(
+        oauth.client_id.is_some() || oauth.client_secret.is_none(),
+        "oauth.client_id",
+        "must be there where a secret is",
+    );
+    need(
+        oauth.flow() == Flow::AuthorizationCode || oauth.client_secret.is_some(),
+        "oauth.client_secret",
+        "must be there for the flow `client_credentials`",
+    );
+    let document = oauth.client_metadata_url.as_deref();
+    need(
+        document.is_none_or(|url| url.starts_with("https://")),
+        "oauth.client_metadata_url",
+        "begins with `https://`",
+    );
 }
 
 fn check_url(url: &str, need: &mut impl FnMut(bool, &str, &str)) {
@@ -194,6 +214,14 @@ mod tests {
             (json!({}), "mcpServers.files"),
             (json!({ "url": "ftp://a" }), "https://"),
             (json!({ "url": "https://u:p@a" }), "`headers`"),
+            (
+                json!({ "url": "https://a", "oauth": {"flow": "client_credentials"} }),
+                "oauth.client_secret",
+            ),
+            (
+                json!({ "url": "https://a", "oauth": {"client_secret": {"from_env": "A"}} }),
+                "oauth.client_id",
+            ),
             (
                 json!({ "command": "x", "headers": {"A": "b"} }),
                 "mcpServers.files.headers",

@@ -1,25 +1,34 @@
 //! Servers at an address.
 
+mod challenge;
 mod guard;
 mod token;
 
-use std::{collections::HashMap, error::Error, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use reqwest::{
     StatusCode, Url,
     header::{HeaderName, HeaderValue},
     redirect,
 };
-use rmcp::transport::{
-    StreamableHttpClientTransport,
-    auth::AuthClient,
-    streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError},
+use rmcp::{
+    service::{ClientInitializeError, ServiceError},
+    transport::{
+        StreamableHttpClientTransport,
+        auth::AuthClient,
+        streamable_http_client::{
+            AuthRequiredError, InsufficientScopeError, StreamableHttpClientTransportConfig,
+            StreamableHttpError,
+        },
+    },
 };
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
-use super::{Dial, Mode, RmcpPeer, StartError, tickets::Tickets};
-use crate::{config::ServerConfig, locate::Lookup, secrets::Resolved};
+use super::{Dial, FORBIDDEN, Mode, RmcpPeer, StartError, UNAUTHORIZED, tickets::Tickets};
+use crate::{config::Flow, oauth::hint, secrets::Resolved, server::Blueprint};
+
+pub(crate) use self::{challenge::challenge, token::client_secret};
 
 /// Time to reach a server.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -58,29 +67,72 @@ fn lasting(why: String) -> StartError {
     }
 }
 
+/// How a server wants another token than it was given, if it does: the status, and what to do.
+pub(super) fn refusal(error: &(dyn Error + 'static), server: &str) -> Option<(i32, String)> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(more) = current.downcast_ref::<InsufficientScopeError>() {
+            return Some((FORBIDDEN, hint(server, more.get_required_scope())));
+        }
+        if current.is::<AuthRequiredError>() {
+            return Some((UNAUTHORIZED, hint(server, None)));
+        }
+        cause = below(current);
+    }
+    None
+}
+
+/// The cause of an error, also where the library does not give it as one.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<ClientInitializeError>() {
+        return match error {
+            ClientInitializeError::LegacyFallbackFailed { fallback, .. } => Some(&**fallback),
+            ClientInitializeError::TransportError { error, .. } => Some(&*error.error),
+            other => other.source(),
+        };
+    }
+    match error.downcast_ref() {
+        Some(ServiceError::TransportSend(error)) => Some(&*error.error),
+        _ => error.source(),
+    }
+}
+
 /// Greets a server at an address.
-pub(crate) async fn reach(
-    config: &ServerConfig,
-    headers: &Resolved,
-    dir: &Path,
-    lookup: &Lookup,
-    mut dial: Dial,
-) -> Result<RmcpPeer, StartError> {
+pub(crate) async fn reach(blueprint: &Blueprint, mut dial: Dial) -> Result<RmcpPeer, StartError> {
+    let Blueprint {
+        config,
+        values,
+        dir,
+        lookup,
+        tokens,
+        ..
+    } = blueprint;
     let address = config.url.as_deref().unwrap_or_default();
     let url = Url::parse(address).map_err(|error| lasting(format!("`url`: {error}")))?;
     let guard = Guard::new(&url, config.allow_private_network).map_err(lasting)?;
     let client = client(&url, guard).map_err(|error| lasting(error.to_string()))?;
     let mut transport = StreamableHttpClientTransportConfig::with_uri(address)
         .max_concurrent_requests(config.at_once() + MORE_REQUESTS);
-    transport = transport.custom_headers(header_map(headers).map_err(lasting)?);
+    transport = transport.custom_headers(header_map(values).map_err(lasting)?);
     if let Mode::Probe(_) = dial.mode {
         dial.mode = Mode::Probe(PATIENCE);
     }
     let closed = CancellationToken::new();
     let line = (Arc::<Tickets>::default(), closed.clone());
-    let Some(oauth) = &config.oauth else {
-        let transport = StreamableHttpClientTransport::with_client(client, transport);
-        return dial.greet(transport, line, None).await;
+    let own = config.oauth.as_ref();
+    let Some(oauth) = own.filter(|oauth| oauth.flow() == Flow::ClientCredentials) else {
+        let private = config.allow_private_network;
+        return match token::kept(tokens.as_ref(), &url, private).await? {
+            Some(manager) => {
+                let client = AuthClient::new(client, manager);
+                let transport = StreamableHttpClientTransport::with_client(client, transport);
+                dial.greet(transport, line, None).await
+            }
+            None => {
+                let transport = StreamableHttpClientTransport::with_client(client, transport);
+                dial.greet(transport, line, None).await
+            }
+        };
     };
     let manager = token::manager(&url, oauth, config.allow_private_network, (dir, lookup)).await?;
     let client = AuthClient::new(client, manager.authorized);

@@ -90,6 +90,7 @@ pub(crate) struct RmcpPeer {
     closed: CancellationToken,
     info: PeerInfo,
     keeper: Option<Keeper>,
+    server: String,
 }
 
 impl Dial {
@@ -129,6 +130,7 @@ impl Dial {
         pid: Option<u32>,
     ) -> Result<RmcpPeer, StartError> {
         let (name, version) = self.client;
+        let server = self.server.clone();
         let desk = Desk {
             server: self.server,
             client: Implementation::new(name, version),
@@ -151,7 +153,7 @@ impl Dial {
         let greeting: BoxFuture<'static, Result<_, ClientInitializeError>> =
             Box::pin(desk.serve_with_lifecycle(wire, lifecycle));
         let greeted = greeting.await;
-        let service = greeted.map_err(|error| start_error(&error, self.mode))?;
+        let service = greeted.map_err(|error| start_error(&error, self.mode, &server))?;
         let peer = service.peer().clone();
         let info = info(peer.peer_info().as_deref(), pid);
         if info.era == Era::Modern && info.tools {
@@ -165,18 +167,20 @@ impl Dial {
             closed,
             info,
             keeper: None,
+            server,
         })
     }
 }
 
-fn start_error(error: &ClientInitializeError, mode: Mode) -> StartError {
-    let lasting = error.is_authorization_required()
+fn start_error(error: &ClientInitializeError, mode: Mode, server: &str) -> StartError {
+    let refused = super::http::refusal(error, server);
+    let lasting = refused.is_some()
         || matches!(
             error,
             ClientInitializeError::NoCompatibleProtocolVersion { .. }
         );
     StartError {
-        why: chain(error),
+        why: refused.map_or_else(|| chain(error), |(_, why)| why),
         lasting,
         next: Some(if is_slow(error) {
             Mode::Probe(LONG)
@@ -198,7 +202,7 @@ fn is_slow(error: &ClientInitializeError) -> bool {
 }
 
 /// An error with everything below it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -279,11 +283,12 @@ impl McpPeer for RmcpPeer {
             peer: None,
         };
         let handed = self.peer.send_request_with_option(request, options).await;
-        let handle = handed.map_err(|error| peer_error(error, false))?;
+        let handle = handed.map_err(|error| peer_error(error, false, &self.server))?;
         guard.peer = Some((self.peer.clone(), handle.id));
         let answered = handle.rx;
         let sent = ticket.watch_sent();
         let closed = self.closed.clone();
+        let server = self.server.clone();
         let answer = async move {
             let mut guard = guard;
             let lost = |ticket: &Ticket| PeerError::Lost {
@@ -299,7 +304,7 @@ impl McpPeer for RmcpPeer {
             guard.answered();
             match answered {
                 Some(Ok(result)) => Ok(answer(result)),
-                Some(Err(error)) => Err(peer_error(error, ticket.sent())),
+                Some(Err(error)) => Err(peer_error(error, ticket.sent(), &server)),
                 None => Err(lost(&ticket)),
             }
         };
@@ -395,7 +400,10 @@ fn input_required(result: InputRequiredResult) -> Reply {
     }
 }
 
-fn peer_error(error: ServiceError, sent: bool) -> PeerError {
+fn peer_error(error: ServiceError, sent: bool, server: &str) -> PeerError {
+    if let Some((code, message)) = super::http::refusal(&error, server) {
+        return PeerError::Refused { code, message };
+    }
     match error {
         ServiceError::McpError(error) => PeerError::Refused {
             code: error.code.0,

@@ -7,6 +7,7 @@ use adjutant_process::{Environment, ProcessManager};
 use crate::{
     audit::{AuditSink, TraceAudit},
     locate::Lookup,
+    oauth::{FileTokens, TokenStore},
 };
 
 /// What a pool needs besides its configuration.
@@ -23,6 +24,8 @@ pub struct PoolOptions {
     pub dir: PathBuf,
     /// Who hears of every call.
     pub audit: Arc<dyn AuditSink>,
+    /// Where tokens are kept that people have logged in for. Default: nowhere, so that nobody can log in.
+    pub tokens: Option<Arc<dyn TokenStore>>,
     /// The name and version that servers are told.
     pub client: (String, String),
 }
@@ -37,6 +40,7 @@ impl PoolOptions {
             lookup: Arc::new(|_| None),
             dir: PathBuf::from("/"),
             audit: Arc::new(TraceAudit),
+            tokens: None,
             client: ("adjutant".into(), env!("CARGO_PKG_VERSION").into()),
         }
     }
@@ -62,6 +66,19 @@ impl PoolOptions {
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = dir.into();
+        self
+    }
+
+    /// Keeps tokens in files of this folder.
+    #[must_use]
+    pub fn token_dir(self, dir: impl Into<PathBuf>) -> Self {
+        self.tokens(Arc::new(FileTokens::new(dir)))
+    }
+
+    /// Keeps tokens here.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Arc<dyn TokenStore>) -> Self {
+        self.tokens = Some(tokens);
         self
     }
 

@@ -10,6 +10,7 @@ use crate::{
     catalog::{Catalog, Page},
     config::{Kind, ServerConfig},
     locate::{self, Lookup},
+    oauth::{Account, TokenStore},
     peer::{
         Answer, Ask, Dial, Launch, McpPeer, Mode, PeerError, RmcpPeer, StartError, Stderr, What,
         launch, reach,
@@ -36,6 +37,8 @@ pub(crate) struct Blueprint {
     /// The name and version that servers are told.
     pub(crate) client: (String, String),
     pub(crate) stderr: Arc<Stderr>,
+    /// Where tokens are, and whose.
+    pub(crate) tokens: Option<(Arc<dyn TokenStore>, Account)>,
 }
 
 impl Blueprint {
@@ -54,14 +57,12 @@ impl Blueprint {
         };
         let peer: Arc<dyn McpPeer> = match self.config.kind() {
             Kind::Stdio => Arc::new(self.start_process(dial).await?),
-            Kind::Http => {
-                Arc::new(reach(&self.config, &self.values, &self.dir, &self.lookup, dial).await?)
-            }
+            Kind::Http => Arc::new(reach(self, dial).await?),
         };
         let listed = self.list(&*peer).await;
         let catalog = listed.map_err(|error| StartError {
             why: format!("its tools could not be listed: {error}"),
-            lasting: false,
+            lasting: error.wants_login(),
             next: None,
         })?;
         Ok((peer, catalog))

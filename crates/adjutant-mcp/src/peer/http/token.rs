@@ -8,7 +8,12 @@ use tokio::{sync::Mutex, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{super::rmcp::chain, StartError, lasting};
-use crate::{config::OAuth, locate::Lookup, secrets};
+use crate::{
+    config::OAuth,
+    locate::Lookup,
+    oauth::{Account, TokenStore, authorized},
+    secrets,
+};
 
 /// Time to get a token.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +32,34 @@ pub(super) struct Manager {
     pub(super) lives: Option<Duration>,
 }
 
+/// The client's secret, where it has one.
+pub(crate) fn client_secret(
+    oauth: &OAuth,
+    dir: &Path,
+    lookup: &Lookup,
+) -> Result<Option<String>, String> {
+    let Some(variable) = &oauth.client_secret else {
+        return Ok(None);
+    };
+    let secret = secrets::value(variable, dir, lookup)
+        .map_err(|problem| format!("`oauth.client_secret`: {problem}"))?;
+    Ok(Some(secret.0))
+}
+
+/// Tokens that somebody has logged in for, if there are any.
+pub(super) async fn kept(
+    tokens: Option<&(Arc<dyn TokenStore>, Account)>,
+    url: &Url,
+    private: bool,
+) -> Result<Option<AuthorizationManager>, StartError> {
+    let Some((store, account)) = tokens else {
+        return Ok(None);
+    };
+    let got = timeout(TIMEOUT, authorized(store, account, url, private)).await;
+    got.map_err(|_| passing(format!("no token within {TIMEOUT:?}")))?
+        .map_err(|error| passing(format!("no token: {}", chain(&error))))
+}
+
 /// Gets a token from the authorization server that the server names.
 pub(super) async fn manager(
     url: &Url,
@@ -34,11 +67,10 @@ pub(super) async fn manager(
     private: bool,
     (dir, lookup): (&Path, &Lookup),
 ) -> Result<Manager, StartError> {
-    let secret = secrets::value(&oauth.client_secret, dir, lookup)
-        .map_err(|problem| lasting(format!("`oauth.client_secret`: {problem}")))?;
+    let secret = client_secret(oauth, dir, lookup).map_err(lasting)?;
     let credentials = ClientCredentialsConfig::ClientSecret {
-        client_id: oauth.client_id.clone(),
-        client_secret: secret.0,
+        client_id: oauth.client_id.clone().unwrap_or_default(),
+        client_secret: secret.unwrap_or_default(),
         scopes: oauth.scopes.clone(),
         resource: Some(url.to_string()),
     };
