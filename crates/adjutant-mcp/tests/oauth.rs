@@ -41,6 +41,8 @@ struct Site {
     /// The scope that calls need.
     scope: Option<&'static str>,
     refuses_refresh: bool,
+    /// Whether the authorization server is out of order.
+    broken: bool,
     /// The number of the newest tokens, and the scopes that they are for; only the newest refresh token is worth something.
     newest: (u32, String),
     /// What logins asked for.
@@ -107,6 +109,9 @@ async fn authorize(State(site): State<Shared>, RawQuery(asked): RawQuery) -> Red
 
 async fn token(State(site): State<Shared>, form: String) -> Response {
     let mut site = site.lock().unwrap();
+    if site.broken {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
     let form = pairs(&form);
     let newest = format!("hush-refresh-{}", site.newest.0);
     let right = form.get("client_secret").map(String::as_str) == Some("hush-client")
@@ -284,6 +289,22 @@ async fn a_renewal_that_is_refused_asks_for_a_login() {
     site.lock().unwrap().refuses_refresh = true;
     let told = refusal(&pool_in(dir.path(), &config)).await;
     assert!(told.contains("agent mcp login PATH s"), "{told}");
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_was_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut config, site) = serve(Site::default()).await;
+    config.restart.delay = Duration::from_millis(5);
+    let pool = pool_in(dir.path(), &config);
+    log_in(&pool, &[]).await.unwrap();
+    let lease = pool.acquire("s", &caller("a")).unwrap();
+    echo(&lease, "hello").await;
+    site.lock().unwrap().broken = true;
+    let error = call(&lease, "echo", json!({})).await.unwrap_err();
+    assert!(!error.sent_unanswered(), "nothing is in doubt: {error}");
+    site.lock().unwrap().broken = false;
+    echo(&lease, "again").await;
 }
 
 #[tokio::test]

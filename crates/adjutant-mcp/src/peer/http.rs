@@ -48,8 +48,13 @@ pub(super) fn may_have_arrived(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(current) = cause {
         let far: Option<&StreamableHttpError<reqwest::Error>> = current.downcast_ref();
-        if let Some(StreamableHttpError::Client(error)) = far {
-            return !error.is_connect() && !error.is_builder();
+        match far {
+            Some(StreamableHttpError::Client(error)) => {
+                return !error.is_connect() && !error.is_builder();
+            }
+            // There was no token to send it with, or it was refused for its token.
+            Some(StreamableHttpError::Auth(_)) => return false,
+            _ => {}
         }
         if current.is::<std::io::Error>() {
             return false;
