@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     codegen, command,
     command::Command,
-    conformance::conformance,
+    conformance::conformance_is_there,
     docs::docs,
     examples::examples,
     fmt::fmt,
@@ -76,7 +76,7 @@ const STAGES: &[Stage] = &[
     },
     Stage {
         command: "conformance",
-        run: conformance,
+        run: conformance_is_there,
     },
     Stage {
         command: "protocol",

@@ -48,6 +48,40 @@ pub fn conformance(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Crates whose engines have to pass a suite.
+const ENGINES: [&str; 7] = [
+    "adjutant-budget",
+    "adjutant-llm",
+    "adjutant-postgres",
+    "adjutant-queue",
+    "adjutant-redis",
+    "adjutant-sqlite",
+    "adjutant-store",
+];
+
+/// Insists on every engine having a suite, for CI, where `cargo xtask test` has just run them all.
+pub fn conformance_is_there(workspace: &Workspace) -> Result<()> {
+    if !has_nextest() {
+        return conformance(workspace);
+    }
+    let mut command = workspace.cargo();
+    command.args(["nextest", "list", "--workspace", "--all-features"]);
+    command.args(["-E", "test(conformance)", "--message-format", "oneline"]);
+    let listed = shell::read(&mut command)?;
+    for engine in ENGINES {
+        let cases = listed
+            .lines()
+            .filter(|line| line.starts_with(engine))
+            .count();
+        ensure!(
+            cases > 0,
+            "{engine} has no test with `conformance` in its path: is its suite still called that?"
+        );
+        println!("{engine}: {cases} cases");
+    }
+    Ok(())
+}
+
 /// How many tests passed, according to one line of `cargo test`.
 fn passed_in(line: &str) -> usize {
     let counts = line.strip_prefix("test result: ok. ");
