@@ -14,13 +14,29 @@ pub use self::{
 };
 pub(crate) use self::{login::Wanted, used::authorized};
 
-/// What to do about a server that wants a person to let us in.
-pub(crate) fn hint(server: &str, scopes: Option<&str>) -> String {
-    let command = format!("agent mcp login PATH {server}");
-    match scopes {
-        Some(scopes) => {
-            format!("it wants a token that allows more: `{command} --scope '{scopes}'` gets one")
+/// How a server gets its token, for telling people what to do when it refuses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) server: String,
+    /// Whether the configuration gives it a token, and not a login.
+    pub(crate) configured: bool,
+}
+
+impl Access {
+    /// What to do about a server that refuses its token, or wants one that allows more.
+    pub(crate) fn hint(&self, scopes: Option<&str>) -> String {
+        let command = format!("agent mcp login PATH {}", self.server);
+        match (self.configured, scopes) {
+            (true, None) => "it refuses the token of `headers` or `oauth`".to_owned(),
+            (true, Some(scopes)) => {
+                format!("its token has to allow `{scopes}`: see `oauth.scopes`")
+            }
+            (false, None) => format!("it wants a token, or another: `{command}` gets one"),
+            (false, Some(scopes)) => {
+                format!(
+                    "it wants a token that allows more: `{command} --scope '{scopes}'` gets one"
+                )
+            }
         }
-        None => format!("it wants a token, or another: `{command}` gets one"),
     }
 }

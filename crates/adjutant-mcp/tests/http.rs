@@ -268,9 +268,16 @@ async fn a_token_is_got_with_the_clients_own_credentials() {
     assert!(error.to_string().contains("cannot be started"), "{error}");
     let oauth = json!({ "client_id": "me", "client_secret": {"from_env": "SECRET"} });
     config.oauth = Some(serde_json::from_value(oauth).unwrap());
-    let pool = pool_at(config);
+    let pool = pool_at(config.clone());
     echo(&lease(&pool), "hello").await;
     assert_eq!(site.tokens.load(Ordering::Relaxed), 1);
+    // Nobody can log in to what has a token of its own.
+    config.oauth = None;
+    let headers = json!({ "authorization": "Bearer ${SECRET}" });
+    config.headers = serde_json::from_value(headers).unwrap();
+    let refused = call(&lease(&pool_at(config)), "echo", json!({})).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("refuses the token of `headers`"), "{error}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use super::{Dial, FORBIDDEN, Mode, RmcpPeer, StartError, UNAUTHORIZED, tickets::Tickets};
-use crate::{config::Flow, oauth::hint, secrets::Resolved, server::Blueprint};
+use crate::{config::Flow, oauth::Access, secrets::Resolved, server::Blueprint};
 
 pub(crate) use self::{challenge::challenge, token::client_secret};
 
@@ -73,14 +73,14 @@ fn lasting(why: String) -> StartError {
 }
 
 /// How a server wants another token than it was given, if it does: the status, and what to do.
-pub(super) fn refusal(error: &(dyn Error + 'static), server: &str) -> Option<(i32, String)> {
+pub(super) fn refusal(error: &(dyn Error + 'static), access: &Access) -> Option<(i32, String)> {
     let mut cause = Some(error);
     while let Some(current) = cause {
         if let Some(more) = current.downcast_ref::<InsufficientScopeError>() {
-            return Some((FORBIDDEN, hint(server, more.get_required_scope())));
+            return Some((FORBIDDEN, access.hint(more.get_required_scope())));
         }
         if current.is::<AuthRequiredError>() {
-            return Some((UNAUTHORIZED, hint(server, None)));
+            return Some((UNAUTHORIZED, access.hint(None)));
         }
         cause = below(current);
     }

@@ -31,6 +31,7 @@ use super::{
     tickets::{Ticket, Tickets},
     wire::Wire,
 };
+use crate::oauth::Access;
 
 /// How long the library gets to end its task.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -53,6 +54,7 @@ pub(crate) enum Mode {
 /// Whom to greet, and as whom.
 pub(crate) struct Dial {
     pub(crate) server: String,
+    pub(crate) access: Access,
     pub(crate) client: (String, String),
     pub(crate) roots: Vec<String>,
     pub(crate) mode: Mode,
@@ -90,7 +92,7 @@ pub(crate) struct RmcpPeer {
     closed: CancellationToken,
     info: PeerInfo,
     keeper: Option<Keeper>,
-    server: String,
+    access: Access,
 }
 
 impl Dial {
@@ -130,7 +132,7 @@ impl Dial {
         pid: Option<u32>,
     ) -> Result<RmcpPeer, StartError> {
         let (name, version) = self.client;
-        let server = self.server.clone();
+        let access = self.access;
         let desk = Desk {
             server: self.server,
             client: Implementation::new(name, version),
@@ -153,7 +155,7 @@ impl Dial {
         let greeting: BoxFuture<'static, Result<_, ClientInitializeError>> =
             Box::pin(desk.serve_with_lifecycle(wire, lifecycle));
         let greeted = greeting.await;
-        let service = greeted.map_err(|error| start_error(&error, self.mode, &server))?;
+        let service = greeted.map_err(|error| start_error(&error, self.mode, &access))?;
         let peer = service.peer().clone();
         let info = info(peer.peer_info().as_deref(), pid);
         if info.era == Era::Modern && info.tools {
@@ -167,13 +169,13 @@ impl Dial {
             closed,
             info,
             keeper: None,
-            server,
+            access,
         })
     }
 }
 
-fn start_error(error: &ClientInitializeError, mode: Mode, server: &str) -> StartError {
-    let refused = super::http::refusal(error, server);
+fn start_error(error: &ClientInitializeError, mode: Mode, access: &Access) -> StartError {
+    let refused = super::http::refusal(error, access);
     let lasting = refused.is_some()
         || matches!(
             error,
@@ -283,12 +285,12 @@ impl McpPeer for RmcpPeer {
             peer: None,
         };
         let handed = self.peer.send_request_with_option(request, options).await;
-        let handle = handed.map_err(|error| peer_error(error, false, &self.server))?;
+        let handle = handed.map_err(|error| peer_error(error, false, &self.access))?;
         guard.peer = Some((self.peer.clone(), handle.id));
         let answered = handle.rx;
         let sent = ticket.watch_sent();
         let closed = self.closed.clone();
-        let server = self.server.clone();
+        let access = self.access.clone();
         let answer = async move {
             let mut guard = guard;
             let lost = |ticket: &Ticket| PeerError::Lost {
@@ -304,7 +306,7 @@ impl McpPeer for RmcpPeer {
             guard.answered();
             match answered {
                 Some(Ok(result)) => Ok(answer(result)),
-                Some(Err(error)) => Err(peer_error(error, ticket.sent(), &server)),
+                Some(Err(error)) => Err(peer_error(error, ticket.sent(), &access)),
                 None => Err(lost(&ticket)),
             }
         };
@@ -400,8 +402,8 @@ fn input_required(result: InputRequiredResult) -> Reply {
     }
 }
 
-fn peer_error(error: ServiceError, sent: bool, server: &str) -> PeerError {
-    if let Some((code, message)) = super::http::refusal(&error, server) {
+fn peer_error(error: ServiceError, sent: bool, access: &Access) -> PeerError {
+    if let Some((code, message)) = super::http::refusal(&error, access) {
         return PeerError::Refused { code, message };
     }
     match error {

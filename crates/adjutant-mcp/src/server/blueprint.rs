@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 
 use crate::{
     catalog::{Catalog, Page},
-    config::{Kind, ServerConfig},
+    config::{Flow, Kind, ServerConfig},
     locate::{self, Lookup},
-    oauth::{Account, TokenStore},
+    oauth::{Access, Account, TokenStore},
     peer::{
         Answer, Ask, Dial, Launch, McpPeer, Mode, PeerError, RmcpPeer, StartError, Stderr, What,
         launch, reach,
@@ -50,6 +50,7 @@ impl Blueprint {
     ) -> Result<(Arc<dyn McpPeer>, Catalog), StartError> {
         let dial = Dial {
             server: self.name.clone(),
+            access: self.access(),
             client: self.client.clone(),
             roots: self.config.roots.clone(),
             mode,
@@ -66,6 +67,18 @@ impl Blueprint {
             next: None,
         })?;
         Ok((peer, catalog))
+    }
+
+    /// Where its token comes from.
+    fn access(&self) -> Access {
+        let own = self.config.oauth.as_ref();
+        let by_secret = own.is_some_and(|oauth| oauth.flow() == Flow::ClientCredentials);
+        let mut headers = self.values.values.iter();
+        let by_header = headers.any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        Access {
+            server: self.name.clone(),
+            configured: by_secret || by_header,
+        }
     }
 
     async fn start_process(&self, dial: Dial) -> Result<RmcpPeer, StartError> {
