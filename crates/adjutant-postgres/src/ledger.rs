@@ -22,7 +22,17 @@ use crate::{
 };
 
 /// Statements that are run by name.
+///
+/// A reservation that is not there yet cannot be locked as a row. Whoever asks for the same one has to wait all the same, or
+/// it would look for it before the other has put it there, and for room after that. So names are locked, in order; no
+/// rows come back.
 pub(crate) const PREPARES: &str = "\
+    prepare adj_lock_names (text[]) as \
+    select null::text as body from ( \
+        select sum(case when pg_advisory_xact_lock(1094992964, h) is null then 0 else 1 end) as locked from ( \
+            select distinct hashtext(key) as h from unnest($1) as key order by h \
+        ) as hashes \
+    ) as counted where locked < 0; \
     prepare adj_reservations (text[]) as \
     select body from reservations where key = any ($1) order by key for update; \
     prepare adj_accounts (text[]) as \
@@ -171,8 +181,13 @@ impl Session {
         &mut self,
         keys: &[&ReservationKey],
     ) -> Result<Vec<ReservationRow>> {
-        let keys = keys.iter().map(|key| key.as_str());
-        self.named("adj_reservations", keys).await
+        let mut values = Literals::default();
+        values.texts(keys.iter().map(|key| key.as_str()));
+        let mut text = String::new();
+        execute(&mut text, "adj_lock_names", &values);
+        execute(&mut text, "adj_reservations", &values);
+        let rows = self.text(&text).await?;
+        self.each(&rows, body)
     }
 
     pub(crate) async fn accounts(&mut self, names: &[&Account]) -> Result<Vec<AccountRow>> {

@@ -155,10 +155,18 @@ impl PostgresServer {
     /// # Errors
     /// When that is not allowed.
     pub fn kill(&mut self) -> Result<()> {
-        for pid in self.processes()? {
-            let _gone = kill_process(pid, Signal::KILL);
+        let pids = self.processes()?;
+        for pid in &pids {
+            let _gone = kill_process(*pid, Signal::KILL);
         }
-        self.wait()
+        self.wait()?;
+        // Its memory is free when the last of its children has let go of it; before that it does not start again.
+        let started = Instant::now();
+        while pids.iter().any(|pid| lives(*pid)) {
+            ensure!(started.elapsed() < PATIENCE, "postgres does not die");
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
     }
 
     /// Stops all its processes where they are, until [`resume`](Self::resume).
@@ -329,6 +337,15 @@ fn log(home: &Path, owner: Option<(u32, u32)>) -> Result<File> {
         chown(&path, Some(user), Some(group))?;
     }
     Ok(log)
+}
+
+/// Whether a process is there and has not ended. One that has may be left as a zombie, which holds nothing.
+fn lives(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let state = stat
+        .ok()
+        .and_then(|stat| Some(stat.rsplit_once(')')?.1.trim_start().chars().next()? != 'Z'));
+    state.unwrap_or(false)
 }
 
 #[cfg(test)]

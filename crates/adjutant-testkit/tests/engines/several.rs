@@ -60,6 +60,11 @@ impl Several {
         if let (Ok(mut told), Some(mut is)) = (told, is) {
             told.run.blocked = false;
             is.run.blocked = false;
+            if is.run.state.is_terminal() {
+                // Somebody may have told something of it after its end; nothing else changes then.
+                told.run.last_seq = is.run.last_seq.min(told.run.last_seq);
+                is.run.last_seq = told.run.last_seq;
+            }
             assert_eq!(told, is, "a handle has told of a run as it stood before");
         }
     }
