@@ -50,12 +50,12 @@ pub fn conformance(workspace: &Workspace) -> Result<()> {
 
 /// Crates whose engines have to pass a suite.
 const ENGINES: [&str; 7] = [
-    "adjutant-budget",
-    "adjutant-llm",
+    "adjutant-events",
     "adjutant-postgres",
     "adjutant-queue",
     "adjutant-redis",
     "adjutant-sqlite",
+    "adjutant-state",
     "adjutant-store",
 ];
 
