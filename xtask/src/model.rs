@@ -95,25 +95,8 @@ fn bring(pins: &Path, home: &Path) -> Result<std::path::PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|there| there == wanted) {
         return Ok(python);
     }
-    shell::run(
-        Process::new("python3")
-            .args(["-m", "venv"])
-            .arg(home.join("py")),
-    )?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "-r",
-    ];
-    shell::run(
-        Process::new(&python)
-            .args(pip)
-            .arg(pins.join("requirements.txt")),
-    )?;
+    let pins = pins.join("requirements.txt");
+    peers::python(&home.join("py"), &pins, &["--no-deps"])?;
     fs::write(installed, wanted)?;
     Ok(python)
 }

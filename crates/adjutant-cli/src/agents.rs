@@ -264,8 +264,8 @@ pub async fn registry(
         isolation: String::new(),
     };
     let servers = Observed::new(Arc::clone(&processes), about, instances.clone());
-    let mut outfitter =
-        Outfitter::new(context, store, agents, Arc::new(servers), base.clone()).await?;
+    let servers: Arc<dyn ProcessManager> = Arc::new(servers);
+    let outfitter = Outfitter::new(context, store, agents, &servers, &base).await?;
     let names = Names::at_most(context.config.max_instances());
     let mut registry = AgentRegistry::new();
     for found in agents {

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::{
     AgentError, AgentKey, ChildOutcome, ConversationId, DeltaSink, Error, ErrorInfo, EventType,
-    FailurePolicy, Fingerprint, HostStep, Json, Lineage, Message, ModelCall, ModelRequest,
-    ModelResponse, NewEvent, OnInterrupt, RetryPolicy, RunHost, RunId, RunInput, StepKind,
-    Timestamp, ToolAnswer, ToolSpec, ToolUse, Usage,
+    FailurePolicy, HostStep, Json, Lineage, Message, ModelCall, ModelRequest, ModelResponse,
+    NewEvent, OnInterrupt, RetryPolicy, RunHost, RunId, RunInput, StepKind, Timestamp, ToolAnswer,
+    ToolSpec, ToolUse, Usage,
 };
 
 /// An agent's view of the run it works on. Cheap to clone.
@@ -225,15 +225,7 @@ impl RunContext {
     pub fn step_builder(&self, name: &str) -> StepBuilder<'_> {
         StepBuilder {
             host: &*self.host,
-            step: HostStep {
-                name: name.to_owned(),
-                kind: StepKind::Code,
-                input: Fingerprint(0),
-                retry: RetryPolicy::never(),
-                timeout: None,
-                description: None,
-                on_interrupt: OnInterrupt::Repeat,
-            },
+            step: HostStep::new(name, StepKind::Code),
         }
     }
 

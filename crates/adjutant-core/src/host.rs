@@ -39,6 +39,20 @@ pub struct HostStep {
 }
 
 impl HostStep {
+    /// A step without input that is tried once, for as long as it takes, and simply repeated after a crash.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: StepKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            input: Fingerprint(0),
+            retry: RetryPolicy::never(),
+            timeout: None,
+            description: None,
+            on_interrupt: OnInterrupt::Repeat,
+        }
+    }
+
     /// Whether the intent is recorded before the body begins.
     #[must_use]
     pub fn intends(&self) -> bool {

@@ -1,7 +1,9 @@
 //! What a person is asked before a call is made, or in the middle of one.
 
 use adjutant_budget::Refusal;
-use adjutant_core::{AgentError, ApprovalRequest, Decision, EventType, Json, Timestamp};
+use adjutant_core::{
+    AgentError, ApprovalRequest, Decision, EventType, HostStep, Json, StepKind, Timestamp,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -131,15 +133,7 @@ impl EquippedHost {
         }
         let began = self.began.get_or_try_init(|| async {
             let now = self.inner.now();
-            let step = adjutant_core::HostStep {
-                name: "first call".to_owned(),
-                kind: adjutant_core::StepKind::Code,
-                input: adjutant_core::Fingerprint(0),
-                retry: adjutant_core::RetryPolicy::never(),
-                timeout: None,
-                description: None,
-                on_interrupt: adjutant_core::OnInterrupt::Repeat,
-            };
+            let step = HostStep::new("first call", StepKind::Code);
             let recorded = self
                 .inner
                 .step(step, &mut |_| {

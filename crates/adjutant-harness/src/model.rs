@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use adjutant_budget::Amount;
 use adjutant_core::{
     AgentError, DeltaSink, EventType, HostStep, Json, ModelCall, ModelDelta, ModelRequest,
-    ModelResponse, OnInterrupt, RetryPolicy, StepKind, Usage,
+    ModelResponse, StepKind, Usage,
 };
 use adjutant_llm::{Cost, LanguageModel, estimate_tokens};
 use adjutant_telemetry::Failure;
@@ -56,13 +56,10 @@ impl EquippedHost {
             held = self.afford(on_exceeded, &step, self.most(&request)).await?;
         }
         let host_step = HostStep {
-            name: step.clone(),
-            kind: StepKind::Model,
             input: Json::from_value(&request)?.fingerprint(),
-            retry: RetryPolicy::never(),
             timeout: Some(self.equipment.model_timeout.unwrap_or(DEFAULT_TIMEOUT)),
             description: Some(request.model.clone()),
-            on_interrupt: OnInterrupt::Repeat,
+            ..HostStep::new(step.clone(), StepKind::Model)
         };
         let mut executed = false;
         let recorded = {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use adjutant_budget::Amount;
 use adjutant_core::{
-    AgentError, ChildOutcome, Delegate, Effect, FailurePolicy, Fingerprint, HostStep, Json,
-    OnInterrupt, RetryPolicy, RunInput, StepKind, ToolAnswer, ToolSpec, ToolUse, Usage,
+    AgentError, ChildOutcome, Delegate, Effect, FailurePolicy, HostStep, Json, RunInput, StepKind,
+    ToolAnswer, ToolSpec, ToolUse, Usage,
 };
 use adjutant_tools::{InputResume, ToolRegistry, ToolSet};
 use serde_json::{Map, Value, json};
@@ -27,15 +27,7 @@ impl EquippedHost {
     /// attempt must be what it is told in the second.
     pub async fn pinned_tools(&self) -> Result<&[ToolSpec], AgentError> {
         let list = || async {
-            let step = HostStep {
-                name: self.names.next("tools"),
-                kind: StepKind::Code,
-                input: Fingerprint(0),
-                retry: RetryPolicy::never(),
-                timeout: None,
-                description: None,
-                on_interrupt: OnInterrupt::Repeat,
-            };
+            let step = HostStep::new(self.names.next("tools"), StepKind::Code);
             let recorded = self
                 .inner
                 .step(step, &mut |_| {

@@ -90,8 +90,6 @@ pub struct Outfitter<'a> {
     blocks: Blocks,
     models: Arc<ModelRouter>,
     ledger: Arc<dyn BudgetLedger>,
-    processes: Arc<dyn ProcessManager>,
-    base: Environment,
     /// Pools with the servers that each of them has.
     pools: Vec<(McpServerPool, BTreeMap<String, ServerConfig>)>,
     outfit: Outfit,
@@ -106,8 +104,8 @@ impl<'a> Outfitter<'a> {
         context: &'a Context,
         store: &dyn Store,
         agents: &[Found],
-        processes: Arc<dyn ProcessManager>,
-        base: Environment,
+        processes: &Arc<dyn ProcessManager>,
+        base: &Environment,
     ) -> Result<Self> {
         let blocks = context.config.blocks.clone();
         let keys = Keys {
@@ -128,12 +126,10 @@ impl<'a> Outfitter<'a> {
         }
         Ok(Self {
             context,
-            pools: pools(context, agents, &blocks, &processes, &base)?,
+            pools: pools(context, agents, &blocks, processes, base)?,
             blocks,
             models: Arc::new(models),
             ledger: store.ledger(),
-            processes,
-            base,
             outfit,
         })
     }
@@ -142,7 +138,7 @@ impl<'a> Outfitter<'a> {
     ///
     /// # Errors
     /// When its manifest cannot work.
-    pub fn equip(&mut self, agent: &Found, others: &[Found]) -> Result<Equipment> {
+    pub fn equip(&self, agent: &Found, others: &[Found]) -> Result<Equipment> {
         let file = &agent.equipment;
         let refused = |why: String| {
             let message = format!("{} cannot be equipped", agent.key());
@@ -156,7 +152,6 @@ impl<'a> Outfitter<'a> {
         let mut mcp = None;
         if !file.mcp_servers.is_empty() {
             let source = Arc::new(self.mcp_source(agent)?);
-            self.prewarm(agent)?;
             mcp = Some(Arc::clone(&source));
             tools = tools.source(source);
         }
@@ -232,25 +227,10 @@ impl<'a> Outfitter<'a> {
     /// What has to be kept and closed.
     pub fn finish(mut self) -> Outfit {
         self.outfit.pools = self.pools.into_iter().map(|(pool, _)| pool).collect();
-        let _ = (self.processes, self.base);
         self.outfit
     }
 
-    /// Starts the agent's servers that want it before anybody needs them.
-    fn prewarm(&self, agent: &Found) -> Result<()> {
-        let wanted = servers(agent, &self.blocks)?;
-        if !wanted.values().any(|config| config.prewarm) {
-            return Ok(());
-        }
-        let has_all =
-            |has: &BTreeMap<String, ServerConfig>| wanted.keys().all(|name| has.contains_key(name));
-        if let Some((pool, _)) = self.pools.iter().find(|(_, has)| has_all(has)) {
-            let (pool, caller) = (pool.clone(), Caller::new(agent.key(), RunId::new()));
-            tokio::spawn(async move { pool.prewarm(&caller).await });
-        }
-        Ok(())
-    }
-
+    /// An agent's servers as a source of tools; those that want it are started before anybody needs them.
     fn mcp_source(&self, agent: &Found) -> Result<McpSource> {
         let wanted = servers(agent, &self.blocks)?;
         let fits = |has: &BTreeMap<String, ServerConfig>| {
@@ -258,19 +238,18 @@ impl<'a> Outfitter<'a> {
                 .iter()
                 .all(|(name, config)| has.get(name) == Some(config))
         };
-        // Every agent's servers were put into one of them.
         let found = self.pools.iter().find(|(_, has)| fits(has));
-        let names = wanted.keys().map(|name| (name.clone(), Default::default()));
-        Ok(match found {
-            Some((pool, _)) => McpSource::of(pool.clone(), names),
-            None => McpSource::of(
-                McpServerPool::new(
-                    ServersConfig::default(),
-                    PoolOptions::new(Arc::clone(&self.processes)),
-                ),
-                names,
-            ),
-        })
+        // Every agent's servers were put into one of them.
+        let Some((pool, _)) = found else {
+            let message = format!("the MCP servers of {} are in no pool", agent.key());
+            return Err(Failure::failed(crate::failure::MCP_FAILED, message));
+        };
+        if wanted.values().any(|config| config.prewarm) {
+            let (pool, caller) = (pool.clone(), Caller::new(agent.key(), RunId::new()));
+            tokio::spawn(async move { pool.prewarm(&caller).await });
+        }
+        let names = wanted.into_keys().map(|name| (name, Default::default()));
+        Ok(McpSource::of(pool.clone(), names))
     }
 }
 

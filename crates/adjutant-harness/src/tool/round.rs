@@ -51,17 +51,15 @@ impl Round<'_> {
         let policy = &host.equipment.tool_policy;
         let input = json!([self.call.name, self.call.arguments, self.resume]);
         let step = HostStep {
-            name: self.step.to_owned(),
-            kind: StepKind::Tool,
             input: Json::from(input).fingerprint(),
             retry: RetryPolicy {
                 max_attempts: std::num::NonZeroU32::MIN.saturating_add(TRIES - 1),
                 max_delay: Duration::from_secs(5),
                 ..RetryPolicy::default()
             },
-            timeout: None,
             description: Some(self.call.name.clone()),
             on_interrupt: policy.on_interrupt(&self.call.name, self.spec.effect),
+            ..HostStep::new(self.step, StepKind::Tool)
         };
         let sent = AtomicU64::new(0);
         let mut executed = false;
